@@ -119,6 +119,33 @@ def decode_mask(text: str, height: int, width: int) -> np.ndarray:
     return decode_counts(text_to_counts(text), height, width)
 
 
+def paint_labels(counts: list[bytes], numbers: list[int], height: int, width: int) -> np.ndarray:
+    """Label image of disjoint masks, uint16 (height, width): `numbers[i]` where mask i is, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If a mask does not fit the field, or two overlap.
+    """
+    starts, ends, values = [], [], []
+    for mask_counts, number in zip(counts, numbers, strict=True):
+        check_counts(mask_counts, height, width)
+        edges = np.cumsum(_run_lengths(mask_counts))
+        starts.append(edges[0::2][: edges[1::2].size])
+        ends.append(edges[1::2])
+        values.append(np.full(edges[1::2].size, number))
+    if not starts:
+        return np.zeros((height, width), np.uint16)
+    starts, ends, values = (np.concatenate(part) for part in (starts, ends, values))
+    order = np.argsort(starts)
+    starts, ends, values = starts[order], ends[order], values[order]
+    if (starts[1:] < ends[:-1]).any():
+        raise ValueError("masks of one field overlap")
+    lengths = np.diff(np.r_[0, np.stack([starts, ends], axis=1).ravel(), height * width])
+    runs = np.r_[np.stack([np.zeros_like(values), values], axis=1).ravel(), 0].astype(np.uint16)
+    return np.ascontiguousarray(np.repeat(runs, lengths).reshape(width, height).T)
+
+
 def _run_lengths(counts: bytes) -> np.ndarray:
     """Run lengths of compressed COCO counts: 5 bits a byte, low bits first, differences from the second last run."""
     values = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
@@ -130,7 +157,7 @@ def _run_lengths(counts: bytes) -> np.ndarray:
     place = np.arange(values.size) - first[number]
     if place.max() > 11:
         return np.zeros(0, np.int64)
-    deltas = np.bincount(number, minlength=last.sum()).astype(np.int64) * 0
+    deltas = np.zeros(int(last.sum()), np.int64)
     np.add.at(deltas, number, (values & 31) << (5 * place))
     negative = last & ((values & 16) != 0)
     deltas[number[negative]] -= np.int64(1) << (5 * (place[negative] + 1))

@@ -1,0 +1,141 @@
+"""What a stage did: ``manifest.json`` in its folder, and the configurations and fingerprints written into it.
+
+A notebook calls `begin` before its work and `finish` after it. The runner adds a `run` section (source hash,
+parameters, inputs) and skips a notebook whose finished manifest still has the same one.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from hpa_utils import images
+from hpa_utils.paths import Dataset, write_json
+
+FORMAT = 1  # raised when a table or file between the notebooks changes its meaning
+SECTIONS = ("format", "crops", "training", "blending", "segmenter", "weights", "cells_fingerprint")
+
+
+def begin(stage: str | Path) -> None:
+    """Make the stage's folder and withdraw the manifest of an earlier run: what follows is not finished yet."""
+    Path(stage).mkdir(parents=True, exist_ok=True)
+    (Path(stage) / "manifest.json").unlink(missing_ok=True)
+
+
+def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list[dict] = ()) -> None:
+    """Write the manifest of a stage that has ended well.
+
+    Parameters
+    ----------
+    configuration : dict
+        What was chosen, as JSON values.
+    counts : dict
+        What came out, for people to read.
+    set_aside : list of dict
+        `image_id`, `split`, `error`, `error_files` of each field left out.
+    """
+    content = {"format": FORMAT, "complete": True, "configuration": configuration, "counts": counts}
+    write_json(Path(stage) / "manifest.json", {**content, "set_aside": list(set_aside)})
+
+
+def read_manifest(stage: str | Path) -> dict:
+    """The manifest of a stage, or an empty dict if there is none that can be read."""
+    try:
+        content = json.loads((Path(stage) / "manifest.json").read_text())
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def digest(content) -> str:
+    """SHA-256 of a JSON value, or of a file if `content` is a path ("" where it does not exist)."""
+    if isinstance(content, Path):
+        return hashlib.sha256(content.read_bytes()).hexdigest() if content.is_file() else ""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def stage_digest(stage: str | Path) -> str:
+    """Fingerprint of a finished stage: its manifest without the runner's section; "" where there is none."""
+    content = {key: value for key, value in read_manifest(stage).items() if key != "run"}
+    return digest(content) if content else ""
+
+
+def split_fingerprint(dataset: Dataset, split: str) -> str:
+    """Fingerprint of one split: its table and the names of its files; no times, no absolute paths."""
+    table = {"train": "train.csv", "test": "sample_submission.csv"}[split]
+    tables = {name: digest(dataset.root / name) for name in (table, "dataset.json")}
+    return digest([tables, dataset.files.get(split, {})])
+
+
+def unchanged_set_aside(dataset: Dataset, set_aside: list[dict]) -> bool:
+    """Whether the files of the fields set aside are still the ones that failed."""
+    return all(
+        row["error_files"] == images.file_digest(dataset.folders[row["split"]], row["image_id"])
+        for row in set_aside
+        if row["split"] in dataset.folders
+    )
+
+
+def configure(cls: type, section: str, config: str | Path = "", **values):
+    """Build a configuration dataclass: the given values, overridden by a section of a JSON file.
+
+    Parameters
+    ----------
+    cls : type
+        A frozen dataclass that validates itself.
+    section : str
+        Section of the file that belongs to it, such as ``"crops"``.
+    config : path
+        JSON file with one object a section; empty for none. A model folder's ``config.json`` is one.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        Naming the file and the section or field that nobody knows.
+    """
+    overrides = _read_sections(Path(config)).get(section, {}) if config else {}
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ValueError(f"{config}: {section}.{unknown[0]} is unknown; there are {', '.join(sorted(known))}")
+    return cls(**{**values, **overrides})
+
+
+def read_config(model_folder: str | Path) -> dict:
+    """A model folder's ``config.json``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is missing or has no `crops`, `training` and `segmenter`.
+    """
+    path = Path(model_folder) / "config.json"
+    content = _read_sections(path)
+    missing = [name for name in ("crops", "training", "segmenter") if name not in content]
+    if missing:
+        raise ValueError(f"{path} has no {missing[0]}: it was not written by 04_train")
+    return content
+
+
+def check_same(section: str, first: dict, second: dict, first_folder: Path, second_folder: Path) -> None:
+    """Raise ValueError, naming the first value, where two configurations differ."""
+    for name in sorted(set(first) | set(second)):
+        if first.get(name) != second.get(name):
+            raise ValueError(
+                f"{section}.{name} is {first.get(name)} in {first_folder} but {second.get(name)} in {second_folder}: "
+                f"make the latter again with `config={first_folder / 'config.json'}`"
+            )
+
+
+def _read_sections(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"configuration {path} does not exist")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    unknown = sorted(set(content) - set(SECTIONS)) if isinstance(content, dict) else ["(no object)"]
+    if unknown:
+        raise ValueError(f"{path}: section {unknown[0]} is unknown; there are {', '.join(SECTIONS)}")
+    return content

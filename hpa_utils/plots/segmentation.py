@@ -1,0 +1,39 @@
+"""Figures of 02_segmentation."""
+
+import matplotlib.pyplot as plt
+
+from hpa_utils.plots.pictures import composite, image_grid, outlined, shrink
+
+
+def outlines(fields: list, labels: list, titles: list[str], columns: int = 3):
+    """Fields with the outlines of their cells."""
+    rows = -(-len(fields) // columns)
+    figure, axes = image_grid(rows, columns, 4.0)
+    for axis, field, cells, title in zip(axes.ravel(), fields, labels, titles):
+        width = max(1, max(field.shape) // 400)
+        axis.imshow(shrink(outlined(composite(field), cells, width), 900))
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def counts_and_areas(fields, cells):
+    """Cells per field, and areas of cells and nuclei in µm²."""
+    read = fields[fields["error"] == ""]
+    scale = cells.merge(fields[["image_id", "pixel_size_um"]], on="image_id")["pixel_size_um"].to_numpy() ** 2
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+    axes[0].hist(read["n_cells"], bins=range(0, int(read["n_cells"].max()) + 2), color="#0b62a4")
+    axes[0].set(xlabel="cells of a field", ylabel="fields", title=f"{len(cells):,} cells in {len(read):,} fields")
+    for axis, column, name in zip(axes[1:], ("area", "nucleus_area"), ("cell", "nucleus")):
+        axis.hist(cells[column].to_numpy() * scale, bins=40, color="#2a8c4a")
+        axis.set(xlabel="µm²", ylabel="cells", title=f"Area of a {name}")
+    return figure
+
+
+def border_cells(cells):
+    """How much of each cell's outline lies on the image border."""
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+    axis.hist(cells["edge_fraction"], bins=40, color="#8c5a2a")
+    share = (cells["edge_fraction"] > 0).mean() if len(cells) else 0
+    axis.set(yscale="log", xlabel="share of the outline on the image border", ylabel="cells (logarithmic)")
+    axis.set_title(f"{share:.0%} of the cells are cut by the border")
+    return figure

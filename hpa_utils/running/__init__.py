@@ -1,0 +1,1 @@
+"""Running things: worker processes, the notebooks through papermill, the command line."""

@@ -1,0 +1,105 @@
+"""The command line: ``python -m hpa_utils simulate | run | score | validate``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = "From Human Protein Atlas fields with image-level labels to the organelles of each single cell."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, or 1 for an error, which is printed in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError, RuntimeError) as error:
+        print(f"hpa_utils {options.name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _simulate(options) -> int:
+    from hpa_utils.simulate import write_dataset
+
+    root = write_dataset(options.out, options.train, options.test, options.size, options.seed)
+    print(f"simulated data set: {root}")
+    return 0
+
+
+def _run(options) -> int:
+    from hpa_utils.paths import find_out
+    from hpa_utils.running.notebooks import run_notebooks
+
+    page = run_notebooks(
+        data=options.data,
+        out=str(find_out(options.out)),
+        notebooks=options.notebooks,
+        preset=options.preset,
+        segmenter=options.segmenter,
+        model=options.model,
+        assignments=tuple(options.parameter),
+    )
+    print(f"results: {page}")
+    return 0
+
+
+def _score(options) -> int:
+    from hpa_utils.labels import CLASS_NAMES
+    from hpa_utils.paths import write_json
+    from hpa_utils.scoring import score_submission
+
+    scores = score_submission(options.truth, options.submission, options.absent)
+    for number, name in enumerate(CLASS_NAMES):
+        value = scores["average_precision"][str(number)]
+        print(f"{number:2d} {name:42s} {'no truth' if value is None else format(value, '.4f')}")
+    print(f"mean over classes with truth  {scores['mean_over_classes_with_truth']:.4f}")
+    print(f"mean average precision (mAP)  {scores['mean_average_precision']:.4f}")
+    if options.json:
+        write_json(Path(options.json), scores)
+    return 0
+
+
+def _validate(options) -> int:
+    from hpa_utils.scoring import validate_submission
+
+    findings = validate_submission(options.submission, options.sample)
+    for finding in findings:
+        where = f"row {finding['row']}" if finding["row"] else "file"
+        print(f"{finding['level']:5s} {where}: {finding['what']}; {finding['mend']}")
+    print(f"{options.submission}: {len(findings) or 'no'} findings")
+    return 1 if any(finding["level"] in ("error", "loss") for finding in findings) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hpa_utils", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="name", required=True)
+
+    simulate = commands.add_parser("simulate", help="write a simulated data set in Kaggle's layout")
+    simulate.add_argument("out", metavar="OUT")
+    simulate.add_argument("--train", type=int, default=80, help="train fields")
+    simulate.add_argument("--test", type=int, default=20, help="test fields")
+    simulate.add_argument("--size", type=int, default=512, help="side of a field, px")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.set_defaults(command=_simulate)
+
+    run = commands.add_parser("run", help="run the notebooks in order through papermill")
+    run.add_argument("--data", default="", metavar="ROOT", help="data set root")
+    run.add_argument("--out", default="", metavar="OUT", help="output root, a folder a stage")
+    run.add_argument("--preset", default="", help="named set of parameters, from notebooks/presets.json")
+    run.add_argument("--notebooks", default="", metavar="02,03", help="only these")
+    run.add_argument("--segmenter", default="", choices=("auto", "hpacellseg", "watershed", "masks"))
+    run.add_argument("--model", default="", metavar="DIR", help="trained model folder to use instead of training")
+    run.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
+    run.set_defaults(command=_run)
+
+    score = commands.add_parser("score", help="score a submission against a truth file")
+    score.add_argument("--truth", required=True, metavar="T.csv")
+    score.add_argument("--submission", required=True, metavar="S.csv")
+    score.add_argument("--absent", default="false_positive", choices=("false_positive", "ignored"))
+    score.add_argument("--json", default="", metavar="OUT.json")
+    score.set_defaults(command=_score)
+
+    validate = commands.add_parser("validate", help="check a submission before it is sent")
+    validate.add_argument("--submission", required=True, metavar="S.csv")
+    validate.add_argument("--sample", default="", metavar="sample_submission.csv")
+    validate.set_defaults(command=_validate)
+    return parser

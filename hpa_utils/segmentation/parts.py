@@ -1,0 +1,114 @@
+"""One part of the field and cell table: read its fields, segment them, measure the cells, write both files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa_utils import images, tables
+from hpa_utils.manifest import FORMAT, digest
+from hpa_utils.paths import Dataset
+from hpa_utils.segmentation.reference import ReferenceMasks
+
+
+@dataclass(frozen=True)
+class SegmentationPart:
+    """The work of one part; small enough to be sent to a worker.
+
+    Attributes
+    ----------
+    name : str
+        File name of the part in ``fields/`` and ``cells/``.
+    image_ids : tuple of str
+    labels : numpy.ndarray
+        int8 (n, 19), −1 where unknown.
+    key : str
+        Digest of what the part is made from: format, segmenter, pixel size, labels, the names of its files.
+    """
+
+    name: str
+    split: str
+    folder: Path
+    image_ids: tuple
+    labels: np.ndarray
+    pixel_size: float
+    segmenter: object
+    stage: Path
+    key: str
+
+    def __len__(self):
+        return len(self.image_ids)
+
+
+def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str | Path) -> list[SegmentationPart]:
+    """The parts of the given splits, in order."""
+    plan = []
+    for split in splits:
+        for number, image_ids in enumerate(tables.plan_parts(dataset.image_ids(split))):
+            labels = dataset.label_vectors(split, image_ids)
+            files = {image_id: dataset.files[split].get(image_id, ()) for image_id in image_ids}
+            made_by = [type(segmenter).__name__, _mask_files(segmenter, image_ids)]
+            plan.append(
+                SegmentationPart(
+                    name=f"part-{split}-{number:04d}.parquet",
+                    split=split,
+                    folder=dataset.folders[split],
+                    image_ids=tuple(image_ids),
+                    labels=labels,
+                    pixel_size=dataset.pixel_size_um,
+                    segmenter=segmenter,
+                    stage=Path(stage),
+                    key=digest([FORMAT, made_by, dataset.pixel_size_um, files, labels.tolist()]),
+                )
+            )
+    return plan
+
+
+def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
+    """Write the two files of a part, unless they are there with the same key and no field wants another try.
+
+    A field that cannot be read or segmented is set aside: it gets a row with its error and no cells.
+
+    Returns
+    -------
+    dict
+        `fields` and `reused`: how many fields the part has, how many of them were there already.
+    """
+    fields_path, cells_path = (part.stage / table / part.name for table in ("fields", "cells"))
+    if reuse and _is_done(part, fields_path, cells_path):
+        return {"fields": len(part), "reused": len(part)}
+    field_rows, cell_rows = [], []
+    for image_id, labels in zip(part.image_ids, part.labels, strict=True):
+        try:
+            field = images.read_field(part.folder, image_id)
+            nuclei, cells = _segment(part.segmenter, field, image_id)
+            rows = tables.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
+            row = tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size)
+        except Exception as error:  # whatever is wrong with one field must not stop the other 21,805
+            reason = f"{type(error).__name__}: {error}".replace(str(part.folder), part.folder.name)
+            files = images.file_digest(part.folder, image_id)
+            rows, row = [], tables.error_row(image_id, part.split, labels, part.pixel_size, reason, files)
+        field_rows.append(row)
+        cell_rows.extend(rows)
+    tables.write_part(cells_path, cell_rows, tables.CELLS, part.key)
+    tables.write_part(fields_path, field_rows, tables.FIELDS, part.key)
+    return {"fields": len(part), "reused": 0}
+
+
+def _segment(segmenter, field: np.ndarray, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(segmenter, ReferenceMasks):
+        return segmenter.segment(field, image_id)
+    return segmenter.segment(field)
+
+
+def _is_done(part: SegmentationPart, fields_path: Path, cells_path: Path) -> bool:
+    if not tables.part_key(fields_path) == tables.part_key(cells_path) == part.key:
+        return False
+    failed = tables.failed_fields(tables.read_part(fields_path))
+    return all(row["error_files"] == images.file_digest(part.folder, row["image_id"]) for row in failed)
+
+
+def _mask_files(segmenter, image_ids: list[str]) -> list[str]:
+    folder = getattr(segmenter, "folder", None)
+    names = [f"{image_id}{extension}" for image_id in image_ids for extension in (".png", ".npz")]
+    return [name for name in names if folder and (Path(folder) / name).is_file()]

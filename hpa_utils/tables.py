@@ -1,0 +1,254 @@
+"""The field table and the cell table: a row a field, a row a cell, in Parquet parts.
+
+A part holds the fields that `plan_parts` gives it, whatever the number of workers, and carries in its metadata
+the key of the configuration and the input that it was made from. A part whose key matches is never made again.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import ndimage
+
+from hpa_utils import images, masks
+from hpa_utils.labels import N_CLASSES
+from hpa_utils.paths import replacing
+
+FIELDS = pa.schema(
+    {
+        "image_id": pa.string(),
+        "split": pa.string(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "pixel_size_um": pa.float32(),
+        "n_cells": pa.int32(),
+        "labels": pa.list_(pa.int8(), N_CLASSES),  # −1 where unknown
+        "percentiles": pa.list_(pa.float32(), 16),  # red p1, p50, p99, p99.9, then green, blue, yellow
+        "blue_hash": pa.string(),
+        "error": pa.string(),  # empty, or why the field was set aside
+        "error_files": pa.string(),  # SHA-256 of its files then: it is tried again when they change
+    }
+)
+CELLS = pa.schema(
+    {
+        "image_id": pa.string(),
+        "split": pa.string(),
+        "cell_id": pa.int32(),
+        "y0": pa.int32(),
+        "x0": pa.int32(),
+        "y1": pa.int32(),
+        "x1": pa.int32(),
+        "area": pa.int32(),
+        "nucleus_area": pa.int32(),
+        "edge_fraction": pa.float32(),
+        "nucleus_edge_fraction": pa.float32(),
+        "nucleus_blue_mean": pa.float32(),
+        "nucleus_blue_std": pa.float32(),
+        "rle": pa.binary(),
+    }
+)
+
+
+def plan_parts(image_ids: list[str]) -> list[list[str]]:
+    """Cut sorted IDs into parts of max(8, min(200, n // 16)) fields."""
+    size = max(8, min(200, len(image_ids) // 16))
+    return [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
+
+
+def field_row(image_id: str, split: str, field: np.ndarray, n_cells: int, labels, pixel_size: float) -> dict:
+    """Row of the field table for a field, uint8 (H, W, 4), that was read and segmented."""
+    return {
+        "image_id": image_id,
+        "split": split,
+        "height": field.shape[0],
+        "width": field.shape[1],
+        "pixel_size_um": pixel_size,
+        "n_cells": n_cells,
+        "labels": labels,
+        "percentiles": images.field_percentiles(field).ravel(),
+        "blue_hash": images.perceptual_hash(field[..., 2]),
+        "error": "",
+        "error_files": "",
+    }
+
+
+def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, digest: str) -> dict:
+    """Row of the field table for a field set aside: no size, no cells, but its labels and the reason."""
+    return {
+        "image_id": image_id,
+        "split": split,
+        "height": 0,
+        "width": 0,
+        "pixel_size_um": pixel_size,
+        "n_cells": 0,
+        "labels": labels,
+        "percentiles": np.zeros(16, np.float32),
+        "blue_hash": "",
+        "error": error,
+        "error_files": digest,
+    }
+
+
+def cell_rows(image_id: str, split: str, cells: np.ndarray, nuclei: np.ndarray, blue: np.ndarray) -> list[dict]:
+    """Rows of the cell table for the cells of one field.
+
+    Parameters
+    ----------
+    cells, nuclei : numpy.ndarray
+        uint16 (H, W), cells 1…n without gaps, nuclei under the numbers of their cells.
+    blue : numpy.ndarray
+        uint8 (H, W), the nucleus channel.
+
+    Returns
+    -------
+    list of dict
+        Boxes half-open, areas in px. `edge_fraction` is the share of the cell's outline (its pixels with a
+        4-neighbour outside it) that lies on the image border, `nucleus_edge_fraction` the same of its nucleus.
+    """
+    height, width = cells.shape
+    boxes = ndimage.find_objects(cells)
+    n = len(boxes)
+    area = np.bincount(cells.ravel(), minlength=n + 1)
+    nucleus_area = np.bincount(nuclei.ravel(), minlength=n + 1)
+    inside = nuclei > 0
+    number, bright = nuclei[inside], blue[inside].astype(np.float64)
+    count = np.maximum(nucleus_area, 1)
+    mean = np.bincount(number, bright, n + 1) / count
+    variance = np.maximum(np.bincount(number, bright**2, n + 1) / count - mean**2, 0)
+    edge, nucleus_edge = _edge_fractions(cells, n), _edge_fractions(nuclei, n)
+    rows = []
+    for cell_id, (rows_slice, columns_slice) in enumerate(boxes, start=1):
+        box_mask = cells[rows_slice, columns_slice] == cell_id
+        rows.append(
+            {
+                "image_id": image_id,
+                "split": split,
+                "cell_id": cell_id,
+                "y0": rows_slice.start,
+                "x0": columns_slice.start,
+                "y1": rows_slice.stop,
+                "x1": columns_slice.stop,
+                "area": area[cell_id],
+                "nucleus_area": nucleus_area[cell_id],
+                "edge_fraction": edge[cell_id],
+                "nucleus_edge_fraction": nucleus_edge[cell_id],
+                "nucleus_blue_mean": mean[cell_id],
+                "nucleus_blue_std": np.sqrt(variance[cell_id]),
+                "rle": masks.box_counts(box_mask, rows_slice.start, columns_slice.start, height, width),
+            }
+        )
+    return rows
+
+
+def write_part(
+    path: str | Path,
+    rows: list[dict],
+    schema: pa.Schema,
+    key: str,
+    metadata: dict | None = None,
+    row_group_size: int | None = None,
+) -> None:
+    """Write the rows of one part under its final name, in one rename, with the `key` they were made from."""
+    table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"key": key, **(metadata or {})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=row_group_size)
+
+
+def part_key(path: str | Path) -> str:
+    """The key in a part's metadata; "" if the part is missing or not a whole Parquet file."""
+    try:
+        return (pq.read_schema(path).metadata or {}).get(b"key", b"").decode()
+    except (OSError, pa.ArrowInvalid):
+        return ""
+
+
+def read_part(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """One part as a table."""
+    return pq.read_table(path, columns=columns).to_pandas()
+
+
+def drop_other_parts(folder: str | Path, names: list[str]) -> None:
+    """Remove the parts in `folder` that are not among `names`: leftovers of another data set or split."""
+    for path in Path(folder).glob("part-*.parquet"):
+        if path.name not in names:
+            path.unlink()
+
+
+def read_parts(folder: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """All parts of a table, in the order of their names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    paths = sorted(Path(folder).glob("part-*.parquet"))
+    if not paths:
+        raise FileNotFoundError(f"no part-*.parquet in {folder}")
+    return pd.concat([read_part(path, columns) for path in paths], ignore_index=True)
+
+
+def failed_fields(fields: pd.DataFrame) -> list[dict]:
+    """The fields set aside, as a manifest lists them: `image_id`, `split`, `error`, `error_files`."""
+    return fields.loc[fields["error"] != "", ["image_id", "split", "error", "error_files"]].to_dict("records")
+
+
+def check_some_left(fields: pd.DataFrame) -> None:
+    """Raise ValueError if every field of a split was set aside, with the first reason."""
+    for split, of_split in fields.groupby("split"):
+        failed = failed_fields(of_split)
+        if len(failed) == len(of_split):
+            raise ValueError(f"all {len(failed)} {split} fields were set aside; the first: {failed[0]['error']}")
+
+
+def label_matrix(fields: pd.DataFrame) -> np.ndarray:
+    """Labels of a field table or of bags as int8 (n, 19)."""
+    return np.stack(fields["labels"]).astype(np.int8) if len(fields) else np.zeros((0, N_CLASSES), np.int8)
+
+
+def cells_fingerprint(cells: pd.DataFrame) -> str:
+    """SHA-256 of which cell is where: image IDs, cell numbers and masks, in the order of the IDs.
+
+    Whatever is keyed by cell number stores it, since the numbers of another segmentation mean other cells.
+    """
+    digest = hashlib.sha256()
+    ordered = cells.sort_values(["image_id", "cell_id"], kind="stable")
+    for image_id, cell_id, rle in zip(ordered["image_id"], ordered["cell_id"], ordered["rle"], strict=True):
+        digest.update(f"{image_id}:{cell_id}:".encode() + rle)
+    return digest.hexdigest()
+
+
+def check_cells(stored: str, cells: pd.DataFrame, source: str | Path) -> None:
+    """Raise ValueError if `source` was made from other cells than these."""
+    if stored != cells_fingerprint(cells):
+        raise ValueError(f"{source} belongs to another cell table: its cell numbers mean other cells; make it again")
+
+
+def write_keyed(path: str | Path, table: pd.DataFrame, fingerprint: str) -> None:
+    """Write a cell-keyed table (out-of-fold scores, predictions) with the fingerprint of its cell table."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), "cells_fingerprint": fingerprint})
+    with replacing(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def read_keyed(path: str | Path, cells: pd.DataFrame) -> pd.DataFrame:
+    """Read a cell-keyed table, refusing one that belongs to other cells (`check_cells`)."""
+    arrow = pq.read_table(path)
+    check_cells((arrow.schema.metadata or {}).get(b"cells_fingerprint", b"").decode(), cells, path)
+    return arrow.to_pandas()
+
+
+def _edge_fractions(labels: np.ndarray, n: int) -> np.ndarray:
+    """Share of each object's outline on the image border, float (n + 1,)."""
+    padded = np.pad(labels, 1)
+    outline = np.zeros(labels.shape, bool)
+    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        outline |= neighbour != labels
+    border = np.zeros(labels.shape, bool)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    length = np.bincount(labels[outline], minlength=n + 1)
+    return np.bincount(labels[outline & border], minlength=n + 1) / np.maximum(length, 1)

@@ -1,0 +1,89 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3 · One masked crop a cell
+#
+# A network that looks at single cells needs pictures of single cells: each is cut out with its neighbours masked,
+# padded to a square and shrunk. All crops of a field stay together in a *bag*, since the weak label is the field's.
+#
+# - **Reads** the data set and the two tables of `02_segmentation/`.
+# - **Writes** `03_cell_crops/`: `bags/part-*.parquet`, a field a row group, crops as RGBA PNGs.
+# - **Takes** TIME03
+
+# %%
+import sys
+from pathlib import Path
+sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
+
+# %% tags=["parameters"]
+data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
+out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
+splits: str = ""  # "train", "test" or "train,test"; empty: all that 02 segmented
+size: int = 128  # side of a crop, px
+margin_um: float = 0.8  # rim kept round a cell's outline, µm
+config: str = ""  # JSON of overrides, section "crops"; a model folder's config.json crops as that model needs
+workers: int = 0  # processes; 0: one a core
+shown: int = 6  # bags shown
+seed: int = 0  # of the bags shown
+
+# %%
+import dataclasses
+import functools
+
+import numpy as np
+
+from hpa_utils import manifest, paths, tables
+from hpa_utils.crops import Bags, CropConfig, decode_crop, plan_bags, write_bags
+from hpa_utils.plots import cell_crops as plots
+from hpa_utils.running.fanout import fanout
+
+# %%
+dataset = paths.open_dataset(paths.find_data(data))
+stage, segmented = paths.find_out(out) / "03_cell_crops", paths.find_stage(paths.find_out(out), "02_segmentation")
+crops = manifest.configure(CropConfig, "crops", config, size=size, margin_um=margin_um)
+fields, cells = tables.read_parts(segmented / "fields"), tables.read_parts(segmented / "cells")
+chosen = [split for split in dataset.choose_splits(splits) if split in set(fields["split"])]
+fields = fields[fields["split"].isin(chosen)]
+print(f"{len(cells):,} cells, {crops}")
+
+# %% [markdown]
+# ## Cut and encode
+
+# %%
+manifest.begin(stage)
+plan = plan_bags(dataset, fields, cells, crops, stage)
+done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), plan, workers)
+tables.drop_other_parts(stage / "bags", [part.name for part in plan])
+set_aside = [row for part in done for row in part["set_aside"]]
+n_crops, n_bytes = (sum(part[key] for part in done) for key in ("cells", "bytes"))
+print(f"{n_crops:,} crops, {n_bytes / 1e6:.1f} MB, {n_bytes / max(n_crops, 1) / 1e3:.1f} kB a crop")
+for row in set_aside[:10]:
+    print("set aside:", row["image_id"], row["error"])
+
+# %% [markdown]
+# ## Look at them
+# Two rows a field: the colour composite, and the protein channel that the label speaks of. The label belongs to the
+# field: many of its cells do not show it.
+
+# %%
+bags = Bags(stage / "bags", chosen[0])
+some = np.sort(np.random.default_rng(seed).permutation(len(bags))[:shown])
+sheet = [(bags.table["image_id"][i], bags.labels[i], [decode_crop(png) for png in bags.crops(i)[:8]]) for i in some]
+display(plots.crop_sheet(sheet))
+
+# %%
+display(plots.crop_statistics(bags.table))
+
+# %%
+cells_of = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}
+configuration = {"crops": dataclasses.asdict(crops), "cells_fingerprint": cells_of}
+counts = {"crops": n_crops, "MB": round(n_bytes / 1e6, 1)}
+manifest.finish(stage, configuration, counts, set_aside)

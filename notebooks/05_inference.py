@@ -1,0 +1,129 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5 · Predictions and submission
+#
+# Every cell gets 19 probabilities, mixed with its field's. The submission names each cell by its mask.
+#
+# - **Reads** the data set, the tables of `02_segmentation/`, the bags of `03_cell_crops/` and a model folder.
+# - **Writes** `05_inference/`: `predictions.parquet`, `submission.csv`, and `scores.json` where the data set has
+#   cell-level truth.
+# - **Takes** TIME05
+
+# %%
+import sys
+from pathlib import Path
+sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
+
+# %% tags=["parameters"]
+data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
+out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
+model: str = ""  # model folder; empty: 04_train of the output root
+splits: str = ""  # split to predict; empty: test, or train where there is no test split
+batch: int = 64  # cells a step
+shown: int = 4  # fields shown with their predictions
+
+# %%
+import shutil
+import warnings
+
+from hpa_utils import images, manifest, masks, paths, tables
+from hpa_utils.crops import Bags
+from hpa_utils.inference import blend, load_models, predict_bags
+from hpa_utils.plots import inference as plots
+from hpa_utils.plots.train import class_scores
+from hpa_utils.scoring import score_submission, validate_submission, write_submission
+from hpa_utils.scoring.submission import submission_rows
+
+# %%
+dataset = paths.open_dataset(paths.find_data(data))
+root = paths.find_out(out)
+stage, segmented = root / "05_inference", paths.find_stage(root, "02_segmentation")
+cropped, folder = paths.find_stage(root, "03_cell_crops"), paths.find_model(root, model)
+split = splits or ("test" if "test" in dataset.folders else "train")
+if split == "train":
+    print("The data set has no test split to predict: these are predictions of the train split,")
+    print("for fields the model may have been trained on.")
+
+# %%
+trained, made = manifest.read_config(folder), manifest.read_manifest(cropped)["configuration"]
+manifest.check_same("crops", trained["crops"], made["crops"], folder, cropped)
+segmenter = manifest.read_manifest(segmented)["configuration"]["segmenter"]
+if segmenter != trained["segmenter"]:
+    warnings.warn(f"cells come from {segmenter}, the model learned cells from {trained['segmenter']}", stacklevel=1)
+fields, cells = (tables.read_parts(segmented / table) for table in ("fields", "cells"))
+fields, cells = fields[fields["split"] == split], cells[cells["split"] == split]
+bags = Bags(cropped / "bags", split)
+bags.check_cells(cells)
+print(f"{len(fields):,} {split} fields, {len(bags):,} with cells, {len(cells):,} cells")
+
+# %% [markdown]
+# ## Predict
+
+# %%
+manifest.begin(stage)
+models = load_models(folder)
+predictions = predict_bags(models, bags, range(len(bags)), trained["crops"]["size"], batch)
+tables.write_keyed(stage / "predictions.parquet", predictions, tables.cells_fingerprint(cells))
+confidences = blend(predictions)
+display(plots.confidence_histogram(confidences))
+
+# %% [markdown]
+# ## Submission
+# One row a field, 19 lines a cell: `label confidence mask`. A field without cells gets its whole area as Negative.
+
+# %%
+rows = submission_rows(fields, dataset.sample_submission if split == "test" else None)
+write_submission(stage / "submission.csv", rows, cells, predictions, confidences)
+sample = dataset.root / "sample_submission.csv"
+findings = validate_submission(stage / "submission.csv", sample if split == "test" and sample.is_file() else "")
+size = (stage / "submission.csv").stat().st_size / 1e6
+print(f"submission.csv: {len(rows)} fields, {size:.1f} MB, {len(findings)} findings", *findings[:10], sep="\n")
+if paths.on_kaggle():
+    shutil.copy(stage / "submission.csv", "/kaggle/working/submission.csv")
+
+# %% [markdown]
+# ## Cells with their predictions
+
+# %%
+by_field = predictions.groupby("image_id", sort=False).indices
+for row in fields[fields["n_cells"] > 0].head(shown).itertuples():
+    own, places = cells[cells["image_id"] == row.image_id], by_field[row.image_id]
+    field = images.read_field(dataset.folders[split], row.image_id)
+    labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width)
+    numbers = predictions["cell_id"].iloc[places].tolist()
+    display(plots.predicted_field(field, labels, confidences[places], numbers, row.image_id[:8]))
+
+# %% [markdown]
+# ## The most confident cells of each class
+# The protein channel, each cell stretched by itself. A class whose best cells do not look like it was not learned.
+
+# %%
+display(plots.most_confident(bags, confidences))
+
+# %% [markdown]
+# ## Score
+
+# %%
+truth, scores = dataset.truth_path(split), {}
+if truth:
+    scores = score_submission(truth, stage / "submission.csv")
+    paths.write_json(stage / "scores.json", scores)
+    print(f"mean average precision over 19 classes: {scores['mean_average_precision']:.4f}")
+    display(class_scores(scores, "Average precision of single cells at mask IoU 0.6"))
+else:
+    (stage / "scores.json").unlink(missing_ok=True)
+    print("the data set has no cell-level truth for this split: no score")
+
+# %%
+configuration = {"split": split, "segmenter": segmenter, "crops": trained["crops"]}
+counts = {"fields": len(fields), "cells": len(cells), "findings": len(findings)}
+manifest.finish(stage, configuration, counts | ({"mAP": round(scores["mean_average_precision"], 4)} if scores else {}))
