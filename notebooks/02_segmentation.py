@@ -26,9 +26,9 @@ sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggl
 # %% tags=["parameters"]
 data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
-splits: str = ""  # "train", "test" or "train,test"; empty: all there are
+splits: str = ""  # train, test or both joined by a comma; empty: all there are
 segmenter: str = "auto"  # auto, hpacellseg, watershed or masks
-masks: str = ""  # folder of {ID}.png or .npz for segmenter = "masks"; empty: masks/ of the data set
+masks: str = ""  # folder of {ID}.png or .npz, for the segmenter of that name; empty: that of the data set
 hpacellseg_weights: str = ""  # folder of the two .pth files; empty: searched for under /kaggle/input
 hpacellseg_sha256: str = ""  # their SHA-256, nuclei first, joined by a comma, if they have to be unpickled
 workers: int = 0  # processes; 0: one a core

@@ -36,7 +36,7 @@ bags_per_batch: int = 8  # fields in a step
 folds: int = 5  # parts the fields are split into
 trained_folds: int = 1  # how many of them get a model
 seed: int = 0
-config: str = ""  # JSON of overrides, section "training" (hpa_utils.training.TrainConfig)
+config: str = ""  # JSON of overrides, section training (hpa_utils.training.TrainConfig)
 
 # %%
 import dataclasses

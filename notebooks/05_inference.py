@@ -27,7 +27,7 @@ sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggl
 data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
 model: str = ""  # model folder; empty: 04_train of the output root
-splits: str = ""  # split to predict; empty: test, or train where there is no test split
+split: str = ""  # split to predict; empty: test, or train where there is no test split
 batch: int = 64  # cells a step
 shown: int = 4  # fields shown with their predictions
 
@@ -48,7 +48,7 @@ dataset = paths.open_dataset(paths.find_data(data))
 root = paths.find_out(out)
 stage, segmented = root / "05_inference", paths.find_stage(root, "02_segmentation")
 cropped, folder = paths.find_stage(root, "03_cell_crops"), paths.find_model(root, model)
-split = splits or ("test" if "test" in dataset.folders else "train")
+split = split or ("test" if "test" in dataset.folders else "train")
 if split == "train":
     print("The data set has no test split to predict: these are predictions of the train split,")
     print("for fields the model may have been trained on.")

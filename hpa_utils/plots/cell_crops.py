@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils.plots.pictures import composite, image_grid, names_of, stretched
+from hpa_utils.plots.pictures import composite, finished, image_grid, names_of, stretched
 
 
 def crop_sheet(bags: list, columns: int = 8):
@@ -20,7 +20,7 @@ def crop_sheet(bags: list, columns: int = 8):
             axis.imshow(composite(crop))
             below.imshow(stretched(crop[..., 1]), cmap="gray", vmin=0, vmax=255)
         axes[2 * row, 0].set_title(f"{image_id[:8]}: {names_of(labels)}", fontsize=9, loc="left")
-    return figure
+    return finished(figure)
 
 
 def crop_statistics(table):
@@ -31,4 +31,4 @@ def crop_statistics(table):
     left.set(xlabel="cells of a bag", ylabel="bags", title=f"{len(scales):,} crops in {len(table):,} bags")
     right.hist(scales, bins=30, color="#2a8c4a")
     right.set(xlabel="µm per crop px", ylabel="cells", title="Scale: a large cell is shrunk more")
-    return figure
+    return finished(figure)

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hpa_utils.paths import CHANNELS
-from hpa_utils.plots.pictures import SHORT_NAMES, composite, image_grid, names_of, shrink, tinted
+from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, names_of, shrink, tinted
 
 
 def label_counts(labels: np.ndarray):
@@ -14,9 +14,11 @@ def label_counts(labels: np.ndarray):
     bars = axis.barh(SHORT_NAMES, np.maximum(counts, 0.5), color="#2a8c4a")
     axis.bar_label(bars, [str(count) for count in counts], padding=3)
     axis.set(xscale="log", xlabel="fields with the label (logarithmic)", title=f"Labels of {len(labels):,} fields")
-    axis.set_xlim(0.5, max(counts.max(), 1) * 2)
+    axis.set_xlim(0.5, max(counts.max(), 10) * 2)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.minorticks_off()
     axis.invert_yaxis()
-    return figure
+    return finished(figure)
 
 
 def co_occurrence(labels: np.ndarray):
@@ -31,7 +33,7 @@ def co_occurrence(labels: np.ndarray):
     axis.set_yticks(range(19), SHORT_NAMES)
     axis.set_title("Share of the row's fields that also carry the column's label")
     figure.colorbar(picture, shrink=0.8)
-    return figure
+    return finished(figure)
 
 
 def field_statistics(labels: np.ndarray, sizes):
@@ -45,7 +47,7 @@ def field_statistics(labels: np.ndarray, sizes):
     bars = right.bar(names, table["fields"], color="#0b62a4")
     right.bar_label(bars)
     right.set(ylabel="fields", title="Size, rows × columns (px)")
-    return figure
+    return finished(figure)
 
 
 def channels(fields: list, titles: list[str]):
@@ -57,7 +59,7 @@ def channels(fields: list, titles: list[str]):
             axes[row, column].set_title(("microtubules", "protein", "nucleus", "ER")[column], fontsize=9)
         axes[row, 4].imshow(composite(shrink(field, 512)))
         axes[row, 4].set_title(title, fontsize=9)
-    return figure
+    return finished(figure)
 
 
 def brightness(percentiles: np.ndarray, split: list[str]):
@@ -70,7 +72,7 @@ def brightness(percentiles: np.ndarray, split: list[str]):
         axis.set(title=CHANNELS[channel], xlabel="99th percentile (grey levels)")
     axes[0].set_ylabel("fields")
     axes[0].legend()
-    return figure
+    return finished(figure)
 
 
 def field_title(image_id: str, labels: np.ndarray) -> str:

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hpa_utils.crops import Bags, decode_crop
-from hpa_utils.plots.pictures import SHORT_NAMES, composite, image_grid, outlined, shrink, stretched
+from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, outlined, shrink, stretched
 
 
 def predicted_field(field: np.ndarray, cells: np.ndarray, confidences: np.ndarray, cell_ids: list[int], title: str):
@@ -33,7 +33,7 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, confidences: np.ndarra
             axis.text(*place, label, color="white", fontsize=7, ha="center", va="center", bbox=box)
     axes[0, 0].set_title(title, fontsize=9, loc="left")
     axes[0, 1].set_title("protein channel", fontsize=9, loc="left")
-    return figure
+    return finished(figure)
 
 
 def most_confident(bags: Bags, confidences: np.ndarray, columns: int = 6):
@@ -47,7 +47,7 @@ def most_confident(bags: Bags, confidences: np.ndarray, columns: int = 6):
             axis.imshow(stretched(decode_crop(bags.crops(bag)[cell])[..., 1]), cmap="gray", vmin=0, vmax=255)
             axis.set_title(f"{confidences[row, label]:.2f}", fontsize=7)
         axes[label, 0].text(-0.1, 0.5, SHORT_NAMES[label], ha="right", va="center", transform=axes[label, 0].transAxes)
-    return figure
+    return finished(figure)
 
 
 def confidence_histogram(confidences: np.ndarray):
@@ -56,4 +56,4 @@ def confidence_histogram(confidences: np.ndarray):
     axis.boxplot(list(confidences.T), tick_labels=SHORT_NAMES, sym=".", flierprops={"markersize": 2})
     axis.tick_params(axis="x", rotation=90)
     axis.set(ylabel="confidence", title=f"Confidences of {len(confidences):,} cells")
-    return figure
+    return finished(figure)

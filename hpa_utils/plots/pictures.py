@@ -91,3 +91,9 @@ def image_grid(rows: int, columns: int, side: float = 2.4):
         axis.set_axis_off()
     figure.set_layout_engine("constrained")
     return figure, axes
+
+
+def finished(figure):
+    """The figure, taken from pyplot's list of open ones: a notebook shows it where it is displayed, and once."""
+    plt.close(figure)
+    return figure

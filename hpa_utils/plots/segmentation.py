@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 
-from hpa_utils.plots.pictures import composite, image_grid, outlined, shrink
+from hpa_utils.plots.pictures import composite, finished, image_grid, outlined, shrink
 
 
 def outlines(fields: list, labels: list, titles: list[str], columns: int = 3):
@@ -13,7 +13,7 @@ def outlines(fields: list, labels: list, titles: list[str], columns: int = 3):
         width = max(1, max(field.shape) // 400)
         axis.imshow(shrink(outlined(composite(field), cells, width), 900))
         axis.set_title(title, fontsize=9)
-    return figure
+    return finished(figure)
 
 
 def counts_and_areas(fields, cells):
@@ -26,7 +26,7 @@ def counts_and_areas(fields, cells):
     for axis, column, name in zip(axes[1:], ("area", "nucleus_area"), ("cell", "nucleus")):
         axis.hist(cells[column].to_numpy() * scale, bins=40, color="#2a8c4a")
         axis.set(xlabel="µm²", ylabel="cells", title=f"Area of a {name}")
-    return figure
+    return finished(figure)
 
 
 def border_cells(cells):
@@ -36,4 +36,4 @@ def border_cells(cells):
     share = (cells["edge_fraction"] > 0).mean() if len(cells) else 0
     axis.set(yscale="log", xlabel="share of the outline on the image border", ylabel="cells (logarithmic)")
     axis.set_title(f"{share:.0%} of the cells are cut by the border")
-    return figure
+    return finished(figure)

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils.plots.pictures import SHORT_NAMES
+from hpa_utils.plots.pictures import SHORT_NAMES, finished
 
 
 def learning_curves(history):
@@ -19,7 +19,7 @@ def learning_curves(history):
         axis.axvspan(0.5, head + 0.5, color="0.93", zorder=0)
         axis.set(xlabel="epoch (shaded: head alone)", title=name.replace("_", " "))
     axes[0, 0].legend(fontsize=8)
-    return figure
+    return finished(figure)
 
 
 def class_scores(scores: dict, title: str):
@@ -35,4 +35,4 @@ def class_scores(scores: dict, title: str):
     axis.set(xlim=(0, 1), xlabel="average precision", title=title)
     axis.invert_yaxis()
     axis.legend(loc="lower right")
-    return figure
+    return finished(figure)

@@ -104,7 +104,8 @@ def run_notebooks(
             continue
         print(f"{label}: running", flush=True)
         start = time.monotonic()
-        _execute(name, parameters[name], out / name)
+        changed = {key: value for key, value in parameters[name].items() if value != selected[name][key]}
+        _execute(name, changed, out / name)
         _sign(out / name, _run_section(name, parameters[name], dataset, out))
         print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
         write_index(out, DEFAULT)

@@ -20,8 +20,7 @@ STD = np.float32(1 / (0.0167 * 255))
 PAD = 32  # px; the networks halve the side five times
 
 WEIGHTS_FROM = (
-    "dpn_unet_nuclei_v1.pth and dpn_unet_cell_3ch_v1.pth are at https://zenodo.org/record/4665863, on Kaggle "
-    "as the data set rdizzl3/hpacellsegmentatormodelweights"
+    "get it from https://zenodo.org/record/4665863 or rdizzl3/hpacellsegmentatormodelweights on Kaggle"
 )
 PACKAGES_FROM = (
     "HPACellSegmenter needs: pip install torch; for the published weights also (or as Kaggle data sets) "
@@ -62,7 +61,7 @@ class HPACellSegmenter:
         """
         paths = [Path(nuclei), Path(cells)]
         if missing := [str(path) for path in paths if not path.is_file()]:
-            raise FileNotFoundError(f"{' and '.join(missing)}: no such file; {WEIGHTS_FROM}")
+            raise FileNotFoundError(f"no such file: {', '.join(missing)}; {WEIGHTS_FROM}")
         if not isinstance(sha256, Mapping):
             sha256 = dict(zip((path.name for path in paths), sha256 or (), strict=False))
         return cls(*(load_net(path, sha256.get(path.name)) for path in paths), device, pixel_size)
@@ -118,7 +117,8 @@ def load_net(path: Path, sha256: str | None):
         with torch.serialization.safe_globals(_layers(torch)):
             net = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, ImportError) as reason:
-        digest, why = hashlib.sha256(data).hexdigest(), str(reason).splitlines()[0]
+        digest = hashlib.sha256(data).hexdigest()
+        why = str(reason).split("WeightsUnpickler error:")[-1].strip().partition("\n")[0]
         if digest != (sha256 or "").lower():
             raise ValueError(
                 f"{path} does not load as plain weights ({why}), and unpickling it may run any code. Its "

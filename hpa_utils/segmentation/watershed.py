@@ -34,7 +34,7 @@ STEP = 0.06  # a µm from the nucleus weighs as much as this difference in log b
 
 @dataclass(frozen=True)
 class WatershedSegmenter:
-    """Segment cells with classical image processing.
+    """Cells by thresholds relative to each cell's own brightness and two watersheds; no network, no weights.
 
     Parameters
     ----------
@@ -135,6 +135,7 @@ def drop_faded(nuclei, blue, pixel):
 def split(mask, pixel):
     """Number the nuclei of a mask, parting those that meet at a narrow neck."""
     depth = blur(cv2.distanceTransform(mask, cv2.DIST_L2, 5) * pixel, BLUR, pixel) * mask
+    # more seeds than nuclei do no harm: the lobes are joined again
     peaks = (depth == cv2.dilate(depth, disk(1.0, pixel))) & (mask > 0)
     count, seeds = cv2.connectedComponents(peaks.astype(np.uint8))
     lobes = watershed(-depth, seeds, mask=mask > 0)
@@ -181,7 +182,7 @@ def cell_signal(small, nuclei, pixel):
     planes, trust = [], []
     for channel in (RED, YELLOW, GREEN):
         plane = smooth[..., channel] - np.percentile(smooth[..., channel], 2)
-        usual = plane[near].mean() + 1e-3
+        usual = max(float(plane[near].mean()), 0.1)
         planes.append(plane / usual)
         trust.append(usual**2 / (usual**2 + FAINTEST**2))
     trust[2] *= (1 - trust[0]) * (1 - trust[1])
@@ -197,11 +198,14 @@ def find_cells(small, nuclei, pixel):
     signal = cell_signal(small, nuclei, pixel)
     distance = cv2.distanceTransform((nuclei == 0).astype(np.uint8), cv2.DIST_L2, 5) * pixel
     loose = (signal > LOOSE) | (nuclei > 0)
+    # cells part where the signal is lowest, and half way between the nuclei where it is even
     relief = STEP * distance - np.log(signal + 0.05)
     cells = watershed(relief, nuclei, mask=loose).astype(np.int32)
     own = brightness(signal, cells, count)
+    # dim cells beside bright ones keep their outline, bright ones lose their halo
     mask = ((signal > CELL_EDGE * own[cells]) & (cells > 0)) | (nuclei > 0)
     mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(GAP, pixel))
+    # again, so that bits cut off from their nucleus are left out
     cells = watershed(relief, nuclei, mask=mask > 0).astype(np.int32)
     return keep_large(cells, SMALLEST_CELL, pixel)
 

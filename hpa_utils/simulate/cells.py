@@ -4,55 +4,56 @@ import cv2
 import numpy as np
 from skimage.measure import label as connected_parts
 
-# Radius of cell and nucleus (µm), elongation, cells on 164 × 164 µm: U-2 OS, A-431, HEK 293, BJ, RPE-1.
-LINES = (18, 8.2, 1.35, 13), (15, 7.5, 1.15, 17), (13, 6.8, 1.2, 19), (19, 7.8, 2.2, 9), (20, 9, 1.5, 10)
+# Half axes (µm) of a cell and of its nucleus, cells on 164 × 164 µm: like U-2 OS, A-431, HEK 293, BJ, RPE-1.
+LINES = (21, 15, 9, 7, 13), (16, 14, 8.5, 7, 17), (14, 12, 8, 6, 19), (28, 13, 9, 7, 9), (24, 16, 10, 8, 10)
 
 
 class Cells:
-    """The cells of a square field, the first `n_metaphase` of them in metaphase. Points are column + i·row.
+    """The cells of a square field, the first `n_metaphase` in metaphase (`metaphase` by label).
 
-    Images: `labels` (uint16, from 1), `nucleus` (bool; in metaphase the plate); in µm `edge` (depth below
-    the outline), `far` (from the nucleus, negative inside), `hub` (from the centrosome), `place` (from the
-    middle, along + i·across); 0…1 `nucleoli`, `cytosol`, `spindle`, `red`, `blue`, `yellow`.
+    Points are column + i·row. Images: `labels` (uint16, from 1), `nucleus` (bool; in metaphase the plate);
+    in µm `edge` (depth in the cell), `far` (from the nucleus, negative inside), `hub` (to the centrosome),
+    `place` (from middle: along + i·across); 0…1 `nucleoli`, `cytosol`, `spindle`, `red`, `blue`, `yellow`.
     """
 
     def __init__(self, rng, size, um, n_metaphase):
         self.rng, self.um, self.size = rng, um, size
-        radius, inner, elongation, crowd = LINES[rng.integers(len(LINES))]
+        *axes, crowd = LINES[rng.integers(len(LINES))]
         wanted = max(2, crowd * (size * um / 164) ** 2 * rng.uniform(0.8, 1.2))
         centres = np.array([-1e9])  # the first is the background's, so that labels are indices
         for point in rng.uniform(0, size, (round(60 * wanted), 2)) @ (1, 1j):
-            if len(centres) <= wanted and np.abs(centres - point).min() * um > 2.3 * inner:
+            if len(centres) <= wanted and np.abs(centres - point).min() * um > 2 * axes[2]:
                 centres = np.append(centres, point)
         n = len(centres)
         self.metaphase = np.isin(np.arange(n), np.arange(min(n_metaphase, max(1, n - 2))) + 1)
         turn = np.exp(-1j * (rng.uniform(0, np.pi) + rng.normal(0, 0.5, n)))
-        sizes = [[radius], [elongation], [inner], [1.3]] * rng.uniform(0.82, 1.2, (4, n))
-        sizes[:, self.metaphase] = [[10.5], [1.05], [3.2], [0.3]]  # rounded up, the chromosomes in a plate
+        sizes = np.array(axes)[:, None] * rng.uniform(0.82, 1.2, (4, n))
+        sizes[:, self.metaphase] = [[10.7], [10.3], [1.7], [5.8]]  # rounded up, the chromosomes in a plate
         self.labels, nearest = np.zeros((size, size), np.uint16), np.ones((size, size))
         grid, waves = np.arange(size) + 1j * np.arange(size)[:, None], 1 + 0.07 * self.noise(7)
         for number, (x, y) in enumerate(zip(np.int32(centres.real)[1:], np.int32(centres.imag)[1:]), 1):
-            span = int(1.5 * sizes[0, number] * sizes[1, number] / um)
+            span = int(1.4 * sizes[:2, number].max() / um)
             window = np.s_[max(0, y - span) : y + span, max(0, x - span) : x + span]
             place = um * (grid[window] - centres[number]) * turn[number]
-            reach = _ellipse(place, *sizes[:2, number]) * waves[window]
+            reach = np.hypot(place.real / sizes[0, number], place.imag / sizes[1, number]) * waves[window]
             nearer = reach < nearest[window]  # neighbours meet where both are as far from their middles
             self.labels[window][nearer], nearest[window][nearer] = number, reach[nearer]
         parts = connected_parts(self.labels, connectivity=1)
         self.labels[parts != parts[self._pixels(centres)][self.labels]] = 0  # pieces that a neighbour cut off
         self.place = um * (grid - centres[self.labels]) * turn[self.labels]
-        self.nucleus = (_ellipse(self.place, *sizes[2:, self.labels]) * waves**0.5 < 1) & (self.labels > 0)
+        core = np.hypot(self.place.real / sizes[2][self.labels], self.place.imag / sizes[3][self.labels])
+        self.nucleus = (core * waves**0.5 < 1) & (self.labels > 0)
         outline = cv2.morphologyEx(self.labels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-        shapes = np.uint8([~outline, ~self.nucleus, self.nucleus])
-        self.edge, away, depth = (np.minimum(um * cv2.distanceTransform(s, cv2.DIST_L2, 5), 99) for s in shapes)
-        self.far = away - depth
+        masks = np.uint8([~outline, ~self.nucleus, self.nucleus])
+        self.edge, away, deep = (np.minimum(um * cv2.distanceTransform(i, cv2.DIST_L2, 5), 99) for i in masks)
+        self.far = away - deep
         points = self.points((self.far > 0.8) & (self.far < 2.5) & (self.edge > 1), 1, 1)
         centres[self.labels[self._pixels(points)]] = points
         self.hub = um * np.abs(grid - centres[self.labels])
         self._stain(self.metaphase[self.labels], np.exp(-away / 6))
 
     def _stain(self, metaphase, near):
-        self.nucleoli = self.dots((self.far < -1.8) & ~metaphase, 1, 5, 1.2) * self.nucleus
+        self.nucleoli = self.dots((self.far < -1.8) & ~metaphase, 1, 5, 1.5) * self.nucleus
         blue = (0.72 + 0.1 * self.noise(0.5) + 0.05 * self.noise(2)) * (1 - 0.5 * self.nucleoli)
         self.blue = blue * self.nucleus * np.where(metaphase, 1.4, 1)
         body = np.clip(self.edge / 3, 0, 1) * (self.labels > 0)
@@ -63,8 +64,7 @@ class Cells:
         spread = across / (4.5 * np.clip(1 - along / 6.5, 0.03, 1))  # the fibres narrow towards both poles
         fibres = np.exp(-(spread**4)) * (along < 6.5) * (0.6 + 0.3 * np.cos(11 * spread))
         self.spindle = fibres * np.where(self.nucleus, 0.4, 1) + np.exp(-((along - 5.8) ** 2) - across**2)
-        tubes = self.filaments(self.hub < 1, 40, 10, 35, 0.05)
-        tubes = tubes + self.filaments(self.far > 0.5, 80, 8, 30, 0.05)
+        tubes = sum(self.filaments(i, n, 9, 32, 0.05) for i, n in ((self.hub < 1, 40), (self.far > 0.5, 80)))
         red = unit(0.06 * body + tubes * (0.4 + 0.6 * near)) * np.where(self.nucleus, 0.3, 1)
         self.red = np.where(metaphase, self.spindle + 0.15 * body, red)
 
@@ -113,15 +113,10 @@ class Cells:
         x, y = (np.floor(way + self.rng.random(len(way))).astype(int) for way in (points.real, points.imag))
         seen = (np.minimum(x, y) >= 0) & (np.maximum(x, y) < self.size)
         light = np.bincount((y * self.size + x)[seen], self.rng.uniform(0.6, 1.4, seen.sum()), self.size**2)
-        light = np.float32(light).reshape(self.size, self.size)
-        return cv2.GaussianBlur(light, (0, 0), max(sigma / self.um, 0.45))
+        return cv2.GaussianBlur(np.float32(light.reshape(self.size, -1)), (0, 0), max(sigma / self.um, 0.45))
 
     def _pixels(self, points):
         return tuple(np.clip(np.int32(way), 0, self.size - 1) for way in (points.imag, points.real))
-
-
-def _ellipse(place, radius, stretch):
-    return np.hypot(place.real / stretch**0.5, place.imag * stretch**0.5) / radius
 
 
 def unit(image):

@@ -59,15 +59,14 @@ def write_dataset(root, n_train, n_test, size, seed, weakness=1.0, rare="floor")
         run = pool.map if len(jobs) > 3 else map  # starting a process takes longer than 3 fields
         labels, samples, truths = zip(*tqdm(run(_write_field, jobs), "simulate", len(jobs), unit="field"))
     shape = "ID,ImageWidth,ImageHeight"
-    _write_lines(root / "train.csv", "ID,Label", labels[:n_train])
-    _write_lines(root / "sample_submission.csv", f"{shape},PredictionString", samples[n_train:])
-    _write_lines(root / "truth_train.csv", f"{shape},Label,Mask", truths[:n_train])
-    _write_lines(root / "truth.csv", f"{shape},Label,Mask", truths[n_train:])
+    for name, lines in (
+        ("train.csv", ["ID,Label", *labels[:n_train]]),
+        ("sample_submission.csv", [f"{shape},PredictionString", *samples[n_train:]]),
+        ("truth_train.csv", [f"{shape},Label,Mask", *truths[:n_train]]),
+        ("truth.csv", [f"{shape},Label,Mask", *truths[n_train:]]),
+    ):
+        (root / name).write_text("\n".join([*lines, ""]))
     return begun.replace(done).parent
-
-
-def _write_lines(path, columns, lines):
-    path.write_text("\n".join([columns, *lines, ""]))
 
 
 def _plan(n_train, n_test, size, seed, rare):
@@ -78,20 +77,17 @@ def _plan(n_train, n_test, size, seed, rare):
     has = np.array([[label in labels for label in range(N_CLASSES)] for labels in sets])
     smaller = rng.permutation(n_test)[: max(n_test // 10, n_test >= 5)]
     for split, n in enumerate((n_train, n_test)):
-        drawn, unseen = rng.choice(len(sets), n, p=counts / counts.sum()), set()
-        if rare == "floor":  # swap fields to spare for such that have the rarest class
-            least, unseen = min(max(2, n // 25), max(1, n // N_CLASSES)), set(range(N_CLASSES))
-            while (fields := has[drawn].sum(axis=0)).min() < least:
-                spare = np.flatnonzero(~(has[drawn] & (fields <= least)).any(axis=1))
-                if len(spare) == 0:  # fewer fields than classes
-                    break
-                weight = counts * has[:, fields.argmin()]
-                drawn[rng.choice(spare)] = rng.choice(len(sets), p=weight / weight.sum())
+        drawn, unseen = rng.choice(len(sets), n, p=counts / counts.sum()), {*range(N_CLASSES)}
+        least = min(max(2, n // 25), n // N_CLASSES) * (rare == "floor")  # with n // 19, some can be spared
+        while (fields := has[drawn].sum(axis=0)).min() < least:
+            weight = counts * has[:, fields.argmin()]
+            spare = np.where(has[drawn], fields, n).min(axis=1).argmax()
+            drawn[spare] = rng.choice(len(sets), p=weight / weight.sum())
         for index, labels in enumerate(sets[choice] for choice in drawn):
             side = round(size * 0.84375 / 8) * 8 if split and index in smaller else size
             seen = unseen & {*labels} | {*rng.permutation(labels)[: rng.random() < 0.9].tolist()}
             plan.append((split, index, side, labels, seen))
-            unseen = unseen - {*labels}
+            unseen -= {*labels}
     return plan
 
 
@@ -106,15 +102,14 @@ def _write_field(job):
         trace = rng.uniform(0, 0.08, len(shows)) * ~cells.metaphase  # too weak to count as seen
         strength = np.where(shows[:, label], rng.uniform(0.45, 1, len(shows)), trace)
         green += strength[cells.labels] * draw_pattern(cells, label)
-    stains = {"red": cells.red, "green": green, "blue": cells.blue, "yellow": cells.yellow}
-    images = {root / "masks" / f"{name}.png": cells.labels}
-    for (stain, light), gain in zip(stains.items(), rng.uniform((95, 50, 110, 90), (185, 150, 200, 180))):
+    stains = (("red", cells.red), ("green", green), ("blue", cells.blue), ("yellow", cells.yellow))
+    for (stain, light), gain in zip(stains, rng.uniform((95, 50, 110, 90), (185, 150, 200, 180))):
         light = light * gain * np.exp(rng.normal(0, 0.2, len(shows)))[cells.labels]
         light = cv2.GaussianBlur(light, (0, 0), max(rng.uniform(0.1, 0.2) / um, 0.4))
         light += rng.standard_normal(light.shape) * np.sqrt(0.6 * light + 1.5)  # shot and read noise
-        images[root / ("train", "test")[split] / f"{name}_{stain}.png"] = np.uint8(np.clip(light, 0, 255))
-    for path, image in images.items():
-        path.write_bytes(cv2.imencode(".png", image)[1])
+        path = root / ("train", "test")[split] / f"{name}_{stain}.png"
+        path.write_bytes(cv2.imencode(".png", np.uint8(np.clip(light, 0, 255)))[1])
+    (root / "masks" / f"{name}.png").write_bytes(cv2.imencode(".png", cells.labels)[1])
     size, masks = f"{name},{side},{side}", [encode_mask(cells.labels == cell) for cell in range(len(shows))]
     truth = "\n".join(f"{size},{label},{masks[cell]}" for cell, label in np.argwhere(shows))
     return f"{name},{'|'.join(map(str, labels))}", f"{size},0 1 {encode_mask(cells.labels >= 0)}", truth
