@@ -2,8 +2,8 @@
 
 The modules, in the order in which the data flows through them (each imports only from those before it):
 
-``labels``, ``paths``, ``images``, ``masks``, ``tables``, ``manifest``
-    classes, finding the data, fields, cell masks, the tables between stages, what a stage did
+``labels``, ``paths``, ``dataset``, ``images``, ``masks``, ``tables``, ``manifest``
+    classes, places, the data set, fields, cell masks, the tables between stages, what a stage did
 ``segmentation``, ``crops``
     cells of a field; one masked crop a cell, kept in one bag a field
 ``model``, ``training``, ``inference``, ``scoring``

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hpa_utils.paths import CHANNELS, EXTENSIONS
+from hpa_utils.dataset import CHANNELS, EXTENSIONS
 
 PERCENTILES = (1, 50, 99, 99.9)
 

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from hpa_utils import images
-from hpa_utils.paths import Dataset, write_json
+from hpa_utils.dataset import Dataset
+from hpa_utils.paths import write_json
 
 FORMAT = 1  # raised when a table or file between the notebooks changes its meaning
 SECTIONS = ("format", "crops", "training", "blending", "segmenter", "weights", "cells_fingerprint")

@@ -37,10 +37,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from hpa_utils import images, manifest, paths
+from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import format_labels
 from hpa_utils.plots import eda
 
-dataset = paths.open_dataset(paths.find_data(data))
+# %%
+dataset = open_dataset(paths.find_data(data))
 stage = paths.find_out(out) / "01_eda"
 manifest.begin(stage)
 rng = np.random.default_rng(seed)
@@ -98,15 +100,16 @@ for split, image_id in tqdm(drawn, unit="field", file=sys.stdout):
     kept.append((split, image_id, images.field_percentiles(field)))
 
 # %%
-n = min(shown, len(kept))
-titles = [eda.field_title(image_id, dataset.label_vectors(split, [image_id])[0]) for split, image_id, _ in kept[:n]]
-display(eda.channels(fields[:n], titles))
+titles = [eda.field_title(image_id, dataset.label_vectors(split, [image_id])[0]) for split, image_id, _ in kept]
+if kept:
+    display(eda.channels(fields[:shown], titles[:shown]))
 
 # %% [markdown]
 # ## Brightness
 # Green differs most: its brightness tells how much of the protein there is, so it is not stretched in training.
 
 # %%
-display(eda.brightness(np.stack([percentiles for *_, percentiles in kept]), [split for split, *_ in kept]))
+if kept:
+    display(eda.brightness(np.stack([percentiles for *_, percentiles in kept]), [split for split, *_ in kept]))
 counts = {f"{split} fields": len(ids) for split, ids in splits.items()}
 manifest.finish(stage, {"sample": sample, "seed": seed}, {**counts, "unreadable headers": len(unreadable)})

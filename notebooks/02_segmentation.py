@@ -42,12 +42,13 @@ import numpy as np
 
 from hpa_utils import images, manifest, paths, tables
 from hpa_utils import masks as mask_codes
+from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import segmentation as plots
 from hpa_utils.running.fanout import fanout
 from hpa_utils.segmentation import choose_segmenter, plan_segmentation, segment_part
 
 # %%
-dataset = paths.open_dataset(paths.find_data(data))
+dataset = open_dataset(paths.find_data(data))
 stage = paths.find_out(out) / "02_segmentation"
 chosen = dataset.choose_splits(splits)
 weights = (hpacellseg_weights, hpacellseg_sha256)

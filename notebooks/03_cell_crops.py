@@ -42,11 +42,12 @@ import numpy as np
 
 from hpa_utils import manifest, paths, tables
 from hpa_utils.crops import Bags, CropConfig, decode_crop, plan_bags, write_bags
+from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import cell_crops as plots
 from hpa_utils.running.fanout import fanout
 
 # %%
-dataset = paths.open_dataset(paths.find_data(data))
+dataset = open_dataset(paths.find_data(data))
 stage, segmented = paths.find_out(out) / "03_cell_crops", paths.find_stage(paths.find_out(out), "02_segmentation")
 crops = manifest.configure(CropConfig, "crops", config, size=size, margin_um=margin_um)
 fields, cells = tables.read_parts(segmented / "fields"), tables.read_parts(segmented / "cells")

@@ -37,6 +37,7 @@ import warnings
 
 from hpa_utils import images, manifest, masks, paths, tables
 from hpa_utils.crops import Bags
+from hpa_utils.dataset import open_dataset
 from hpa_utils.inference import blend, load_models, predict_bags
 from hpa_utils.plots import inference as plots
 from hpa_utils.plots.train import class_scores
@@ -44,7 +45,7 @@ from hpa_utils.scoring import score_submission, validate_submission, write_submi
 from hpa_utils.scoring.submission import submission_rows
 
 # %%
-dataset = paths.open_dataset(paths.find_data(data))
+dataset = open_dataset(paths.find_data(data))
 root = paths.find_out(out)
 stage, segmented = root / "05_inference", paths.find_stage(root, "02_segmentation")
 cropped, folder = paths.find_stage(root, "03_cell_crops"), paths.find_model(root, model)

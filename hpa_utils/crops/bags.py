@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from hpa_utils import images, masks, tables
 from hpa_utils.crops.cut import CropConfig, cut_cell, encode_crop
+from hpa_utils.dataset import Dataset
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.manifest import FORMAT, digest
-from hpa_utils.paths import Dataset
 
 BAGS = pa.schema(
     {
@@ -56,7 +56,8 @@ def plan_bags(
 ) -> list[BagPart]:
     """The parts of the bags: the same fields in each as in the field table, those without cells left out."""
     plan = []
-    for split, of_split in fields.groupby("split", sort=False):
+    for split in (name for name in dataset.folders if name in set(fields["split"])):
+        of_split = fields[fields["split"] == split]
         for number, image_ids in enumerate(tables.plan_parts(sorted(of_split["image_id"]))):
             part_fields = of_split[of_split["image_id"].isin(image_ids) & (of_split["n_cells"] > 0)]
             part_cells = cells[(cells["split"] == split) & cells["image_id"].isin(image_ids)]

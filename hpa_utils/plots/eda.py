@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils.paths import CHANNELS
+from hpa_utils.dataset import CHANNELS
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, names_of, shrink, tinted
 
 

@@ -8,7 +8,7 @@ from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_gri
 
 
 def predicted_field(field: np.ndarray, cells: np.ndarray, confidences: np.ndarray, cell_ids: list[int], title: str):
-    """A field with each cell's number and most confident class, beside its protein channel.
+    """A field with the most confident class of each cell, beside its protein channel.
 
     Parameters
     ----------

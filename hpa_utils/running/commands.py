@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"hpa_utils {options.name}: {error}", file=sys.stderr)
         return 1
 
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
     simulate = commands.add_parser("simulate", help="write a simulated data set in Kaggle's layout")
     simulate.add_argument("out", metavar="OUT")
-    simulate.add_argument("--train", type=int, default=80, help="train fields")
-    simulate.add_argument("--test", type=int, default=20, help="test fields")
+    simulate.add_argument("--train", type=int, default=160, help="train fields")
+    simulate.add_argument("--test", type=int, default=40, help="test fields")
     simulate.add_argument("--size", type=int, default=512, help="side of a field, px")
     simulate.add_argument("--seed", type=int, default=0)
     simulate.set_defaults(command=_simulate)

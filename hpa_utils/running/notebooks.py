@@ -13,13 +13,12 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from hpa_utils import manifest
+from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import (
     REPOSITORY,
-    Dataset,
     find_data,
     find_model,
     find_stage,
-    open_dataset,
     replacing,
     scoring_rerun,
     write_json,
@@ -84,6 +83,8 @@ def run_notebooks(
     dataset = open_dataset(find_data(data))
     out = Path(out).absolute()
     names = _select(notebooks, bool(model))
+    if "04_train" in names and "train" not in dataset.folders:
+        raise ValueError(f"{dataset.root} has no train split to learn from: use a trained model, `--model DIR`")
     fixed = {"data": str(dataset.root.absolute()), "out": str(out)}
     if segmenter:
         fixed["02.segmenter"] = segmenter

@@ -47,7 +47,8 @@ def mean_average_precision(truth: pd.DataFrame, detections: pd.DataFrame, absent
         n_truth = int((truth["label"] == label).sum())
         of_class = detections[detections["label"] == label]
         if absent == "ignored":
-            of_class = of_class[[(label, image_id) in truth_of for image_id in of_class["image_id"]]]
+            verified = [(label, image_id) in truth_of for image_id in of_class["image_id"]]
+            of_class = of_class[np.array(verified, bool)]
         hits = np.zeros(len(of_class), bool)
         for image_id, places in of_class.groupby("image_id", sort=False).indices.items():
             if (label, image_id) in truth_of:

@@ -1,15 +1,15 @@
 """The submission: a row a field, `label confidence mask` for each cell and class; written, read, checked."""
 
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hpa_utils import masks
+from hpa_utils.dataset import check_ids, read_csv
 from hpa_utils.labels import N_CLASSES, NEGATIVE
-from hpa_utils.paths import check_ids, read_csv, replacing
+from hpa_utils.paths import replacing
 
 COLUMNS = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
 NO_CELLS_CONFIDENCE = "0.00001"
@@ -92,7 +92,7 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     ValueError
         Naming the row that cannot be read. An empty prediction is none.
     """
-    table = _read_rows(path)
+    table = read_csv(Path(path), COLUMNS)
     detections = []
     for row, (image_id, width, height, text) in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
         try:
@@ -167,7 +167,7 @@ def validate_submission(path: str | Path, sample: str | Path = "") -> list[dict]
         findings.append({"level": level, "row": row, "what": what, "mend": mend})
 
     try:
-        table = _read_rows(path)
+        table = read_csv(Path(path), COLUMNS)
     except ValueError as error:
         return [{"level": "error", "row": 0, "what": str(error), "mend": "write the four columns of the sample"}]
     try:
@@ -198,8 +198,3 @@ def validate_submission(path: str | Path, sample: str | Path = "") -> list[dict]
         if len(set(keys)) < len(keys):
             found("loss", row, "the same mask and class twice", "keep one: the second hit is a false positive")
     return findings
-
-
-def _read_rows(path: str | Path) -> pd.DataFrame:
-    csv.field_size_limit(sys.maxsize)  # a row of a crowded field is longer than the csv module's default
-    return read_csv(Path(path), COLUMNS)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from hpa_utils import images, tables
+from hpa_utils.dataset import Dataset
 from hpa_utils.manifest import FORMAT, digest
-from hpa_utils.paths import Dataset
 from hpa_utils.segmentation.reference import ReferenceMasks
 
 

@@ -1,0 +1,31 @@
+# Everything runs in .venv/, which `setup` makes once and brings up to date when a requirement changes.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: setup demo test lint clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed (make PYTHON=python3.12 …), this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/python -m hpa_utils simulate $(DEMO)/data --train 160 --test 40 --size 512 --seed 0
+	$(BIN)/python -m hpa_utils run --data $(DEMO)/data --out $(DEMO)/out --preset demo
+	$(BIN)/python -m hpa_utils validate --submission $(DEMO)/out/05_inference/submission.csv --sample $(DEMO)/data/sample_submission.csv
+	$(BIN)/python -m hpa_utils score --truth $(DEMO)/data/truth.csv --submission $(DEMO)/out/05_inference/submission.csv --json $(DEMO)/out/score.json
+	@echo "pages: $(DEMO)/out/index.html"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff
+	$(BIN)/ruff check
+
+clean:
+	rm -rf .venv runs

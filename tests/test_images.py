@@ -1,0 +1,81 @@
+import cv2
+import numpy as np
+import pytest
+from conftest import write_field
+
+from hpa_utils import images
+
+
+@pytest.fixture
+def field():
+    return np.random.default_rng(0).integers(0, 256, (6, 9, 4), np.uint8)
+
+
+def test_channels_come_in_the_order_red_green_blue_yellow(tmp_path, field):
+    write_field(tmp_path, "a", field)
+    read = images.read_field(tmp_path, "a")
+    assert read.dtype == np.uint8 and (read == field).all()
+    assert images.field_size(tmp_path, "a") == (6, 9)
+
+
+def test_sixteen_bit_is_brought_to_eight(tmp_path, field):
+    write_field(tmp_path, "a", field.astype(np.uint16) * 257)
+    assert (images.read_field(tmp_path, "a") == field).all()
+
+
+def test_colour_files_are_reduced_to_the_channel_they_are_named_for(tmp_path, field):
+    for index, channel in enumerate(("red", "green", "blue")):
+        colour = np.zeros((6, 9, 3), np.uint8)
+        colour[..., 2 - index] = field[..., index]  # OpenCV writes blue, green, red
+        cv2.imwrite(str(tmp_path / f"a_{channel}.png"), colour)
+    yellow = np.zeros((6, 9, 3), np.uint8)
+    yellow[..., 1:] = field[..., 3:]
+    cv2.imwrite(str(tmp_path / "a_yellow.tif"), yellow)
+    assert (images.read_field(tmp_path, "a") == field).all()
+
+
+def test_missing_channels_are_named(tmp_path, field):
+    write_field(tmp_path, "a", field)
+    (tmp_path / "a_blue.png").unlink()
+    with pytest.raises(FileNotFoundError, match="field a: no blue channel"):
+        images.read_field(tmp_path, "a")
+
+
+def test_channels_of_different_sizes_are_named(tmp_path, field):
+    write_field(tmp_path, "a", field)
+    cv2.imwrite(str(tmp_path / "a_yellow.png"), field[:5, :, 3])
+    with pytest.raises(ValueError, match="field a: channels differ in size.*yellow 5×9"):
+        images.read_field(tmp_path, "a")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_a_file_that_cannot_be_decoded_is_named(tmp_path, field, content):
+    write_field(tmp_path, "a", field)
+    path = tmp_path / "a_green.png"
+    path.write_bytes(path.read_bytes()[:40] if content is None else content)
+    with pytest.raises(ValueError, match="a_green.png cannot be decoded"):
+        images.read_field(tmp_path, "a")
+
+
+def test_percentiles_are_those_of_each_channel():
+    field = np.zeros((10, 100, 4), np.uint8)
+    field[..., 0] = np.arange(100)
+    field[..., 3] = 7
+    table = images.field_percentiles(field)
+    assert table.shape == (4, 4) and table[3].tolist() == [7, 7, 7, 7] and table[1].sum() == 0
+    assert table[0].tolist() == [0, 49, 98, 99]
+
+
+def test_hash_of_a_brighter_copy_is_near_and_of_another_image_is_far():
+    rng = np.random.default_rng(0)
+    one, other = (cv2.GaussianBlur(rng.integers(0, 200, (256, 256)).astype(np.uint8), (0, 0), 12) for _ in range(2))
+
+    def distance(a, b):
+        return (int(images.perceptual_hash(a), 16) ^ int(images.perceptual_hash(b), 16)).bit_count()
+
+    assert distance(one, cv2.add(one, 20)) <= 4
+    assert distance(one, other) > 16
+
+
+def test_a_blank_image_has_a_hash():
+    assert len(images.perceptual_hash(np.zeros((64, 64), np.uint8))) == 16

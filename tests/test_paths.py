@@ -1,0 +1,43 @@
+import pytest
+
+from hpa_utils import manifest, paths
+
+
+def test_the_demo_is_the_default(monkeypatch):
+    for name in ("HPA_DATA", "HPA_OUT", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    assert paths.find_data() == paths.REPOSITORY / "runs" / "demo" / "data"
+    assert paths.find_out() == paths.REPOSITORY / "runs" / "demo" / "out"
+
+
+def test_given_places_come_before_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HPA_DATA", str(tmp_path / "env"))
+    assert paths.find_data() == tmp_path / "env"
+    assert paths.find_data(tmp_path / "given") == tmp_path / "given"
+
+
+@pytest.mark.parametrize("mount", ["{slug}", "competitions/{slug}"])
+def test_the_competition_is_found_in_both_of_kaggles_layouts(monkeypatch, tmp_path, mount):
+    folder = tmp_path / mount.format(slug=paths.COMPETITION)
+    folder.mkdir(parents=True)
+    monkeypatch.delenv("HPA_DATA", raising=False)
+    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path))
+    assert paths.find_data() == folder
+
+
+@pytest.mark.parametrize("mount", ["hpa-segmentation", "notebooks/someone/hpa-segmentation"])
+def test_an_earlier_stage_is_found_in_the_output_root_or_among_kaggles_inputs(monkeypatch, tmp_path, mount):
+    attached = tmp_path / "input" / mount / "02_segmentation"
+    attached.mkdir(parents=True)
+    manifest.finish(attached, {}, {})
+    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path / "input"))
+    assert paths.find_stage(tmp_path / "out", "02_segmentation") == attached
+    own = tmp_path / "out" / "02_segmentation"
+    own.mkdir(parents=True)
+    manifest.finish(own, {}, {})
+    assert paths.find_stage(tmp_path / "out", "02_segmentation") == own
+
+
+def test_a_stage_that_has_not_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished 02_segmentation .*--notebooks 02"):
+        paths.find_stage(tmp_path, "02_segmentation")

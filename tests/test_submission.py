@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from pycocotools import mask as coco
+
+from hpa_utils import masks
+from hpa_utils.running.commands import main
+from hpa_utils.scoring import read_submission, read_truth, score_submission, validate_submission, write_submission
+from hpa_utils.scoring.submission import empty_prediction, submission_rows
+
+HEIGHT, WIDTH = 20, 30
+CELL = np.zeros((HEIGHT, WIDTH), bool)
+CELL[3:9, 12:28] = True
+
+
+@pytest.fixture
+def submission(tmp_path):
+    """A submission of two fields, wider than high; the second has no cells."""
+    rows = pd.DataFrame({"ID": ["a", "b"], "ImageWidth": WIDTH, "ImageHeight": HEIGHT})
+    cells = pd.DataFrame({"image_id": ["a"], "cell_id": [1], "rle": [masks.encode_counts(CELL)]})
+    confidences = np.linspace(0.1, 1 / 3, 19, dtype=np.float32)[None]
+    path = tmp_path / "submission.csv"
+    write_submission(path, rows, cells, cells[["image_id", "cell_id"]], confidences)
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text(f"ID,ImageWidth,ImageHeight,Label,Mask\na,{WIDTH},{HEIGHT},4,{masks.encode_mask(CELL)}\n")
+    return path
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / "sample_submission.csv"
+    whole = empty_prediction(WIDTH, HEIGHT)
+    rows = [f"{image_id},{WIDTH},{HEIGHT},{whole}" for image_id in "ab"]
+    path.write_text("\n".join(["ID,ImageWidth,ImageHeight,PredictionString", *rows, ""]))
+    return path
+
+
+def test_every_mask_decodes_with_pycocotools_width_and_height_the_right_way_round(submission):
+    table = pd.read_csv(submission)
+    assert table["ImageWidth"].tolist() == [WIDTH] * 2 and table["ImageHeight"].tolist() == [HEIGHT] * 2
+    label, confidence, text = table["PredictionString"][0].split()[:3]
+    decoded = coco.decode({"size": [HEIGHT, WIDTH], "counts": masks.text_to_counts(text)})
+    assert label == "0" and float(confidence) == pytest.approx(0.1) and (decoded == CELL).all()
+
+
+def test_each_cell_has_a_line_a_class_with_all_digits_of_its_confidence(submission):
+    detections = read_submission(submission)
+    of_a = detections[detections["image_id"] == "a"]
+    assert of_a["label"].tolist() == list(range(19))
+    assert (of_a["confidence"].to_numpy().astype(np.float32) == np.linspace(0.1, 1 / 3, 19, dtype=np.float32)).all()
+
+
+def test_a_field_without_cells_is_negative_as_a_whole(submission):
+    (label, confidence, text) = pd.read_csv(submission)["PredictionString"][1].split()
+    assert (label, confidence) == ("18", "0.00001") and masks.decode_mask(text, HEIGHT, WIDTH).all()
+
+
+def test_a_submission_without_faults_has_no_findings(submission, sample):
+    assert validate_submission(submission, sample) == []
+
+
+def test_the_right_cell_scores(submission, truth):
+    assert score_submission(truth, submission)["average_precision"]["4"] == 1
+
+
+def test_an_empty_prediction_scores_as_none_and_is_reported(tmp_path, truth, sample):
+    path = tmp_path / "empty.csv"
+    path.write_text(f"ID,ImageWidth,ImageHeight,PredictionString\na,{WIDTH},{HEIGHT},\nb,{WIDTH},{HEIGHT},\n")
+    assert score_submission(truth, path)["mean_average_precision"] == 0
+    assert [finding["level"] for finding in validate_submission(path, sample)] == ["loss", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "what"),
+    [
+        (lambda t: t.iloc[:1], "error", "field b is missing"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "error", "more than once"),
+        (lambda t: t.assign(ID=["a", "c"]), "error", "c is not in the sample"),
+        (lambda t: t.assign(ImageWidth=HEIGHT, ImageHeight=WIDTH), "loss", "size 20 × 30, the sample has 30 × 20"),
+        (lambda t: t.assign(PredictionString=["0 0.5", t["PredictionString"][1]]), "error", "no whole number of"),
+        (lambda t: t.assign(PredictionString=t["PredictionString"].str.replace("18 ", "19 ")), "error", "'19'"),
+        (lambda t: t.assign(PredictionString=t["PredictionString"].str.replace(" 0.00001", " 1.5")), "error", "1.5"),
+        (lambda t: t.assign(PredictionString=t["PredictionString"].str.replace(" 0.00001", " nan")), "error", "nan"),
+        (lambda t: t.assign(PredictionString="0 0.5 xyz"), "error", "base64"),
+        (lambda t: t.assign(PredictionString="0 0.5 " + masks.encode_mask(CELL[:9])), "error", "does not fit"),
+        (lambda t: t.assign(PredictionString=t["PredictionString"] + " " + t["PredictionString"]), "loss", "twice"),
+        (lambda t: t.drop(columns="ImageWidth"), "error", "no column ImageWidth"),
+    ],
+)
+def test_faults_are_found(submission, sample, tmp_path, change, level, what):
+    path = tmp_path / "faulty.csv"
+    change(pd.read_csv(submission, dtype=str)).to_csv(path, index=False)
+    findings = validate_submission(path, sample)
+    assert any(finding["level"] == level and what in finding["what"] for finding in findings), findings
+    assert main(["validate", "--submission", str(path), "--sample", str(sample)]) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
+def test_confidences_outside_0_to_1_are_not_written(tmp_path, value):
+    cells = pd.DataFrame({"image_id": ["a"], "cell_id": [1], "rle": [masks.encode_counts(CELL)]})
+    rows = pd.DataFrame({"ID": ["a"], "ImageWidth": WIDTH, "ImageHeight": HEIGHT})
+    with pytest.raises(ValueError, match="confidences"):
+        write_submission(tmp_path / "s.csv", rows, cells, cells, np.full((1, 19), value, np.float32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_the_samples_with_the_sizes_that_were_read():
+    fields = pd.DataFrame({"image_id": ["b", "a"], "width": [WIDTH, 0], "height": [HEIGHT, 0]})
+    sample = pd.DataFrame({"ID": ["a", "b"], "ImageWidth": [7, 8], "ImageHeight": [9, 10]})
+    rows = submission_rows(fields, sample)
+    assert rows.to_numpy().tolist() == [["a", 7, 9], ["b", WIDTH, HEIGHT]]
+    assert submission_rows(fields, None).to_numpy().tolist() == [["b", WIDTH, HEIGHT], ["a", 1, 1]]
+
+
+def test_a_damaged_truth_is_named_by_row(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("ID,ImageWidth,ImageHeight,Label,Mask\na,30,20,4,xyz\n")
+    with pytest.raises(ValueError, match=r"truth.csv, row 2 \(a\)"):
+        read_truth(path)
+
+
+def test_the_command_prints_and_writes_the_score(submission, truth, tmp_path, capsys):
+    out = tmp_path / "score.json"
+    assert main(["score", "--truth", str(truth), "--submission", str(submission), "--json", str(out)]) == 0
+    assert "mean average precision (mAP)  0.0526" in capsys.readouterr().out
+    scores = json.loads(out.read_text())
+    assert set(scores) == {"mean_average_precision", "mean_over_classes_with_truth", "average_precision"}
+    assert scores["average_precision"]["4"] == 1 and scores["average_precision"]["0"] is None
+
+
+def test_a_missing_file_is_one_line_and_exit_code_1(tmp_path, capsys):
+    assert main(["score", "--truth", str(tmp_path / "t.csv"), "--submission", "s.csv"]) == 1
+    assert capsys.readouterr().err.strip().endswith("t.csv does not exist")
