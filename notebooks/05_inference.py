@@ -93,6 +93,7 @@ if paths.on_kaggle():
 
 # %% [markdown]
 # ## Cells with their predictions
+# The class each cell shows most probably, by its own score before the field's is mixed in.
 
 # %%
 by_field = predictions.groupby("image_id", sort=False).indices
@@ -100,8 +101,7 @@ for row in fields[fields["n_cells"] > 0].head(shown).itertuples():
     own, places = cells[cells["image_id"] == row.image_id], by_field[row.image_id]
     field = images.read_field(dataset.folders[split], row.image_id)
     labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width)
-    numbers = predictions["cell_id"].iloc[places].tolist()
-    display(plots.predicted_field(field, labels, confidences[places], numbers, row.image_id[:8]))
+    display(plots.predicted_field(field, labels, predictions.iloc[places], row.image_id[:8]))
 
 # %% [markdown]
 # ## The most confident cells of each class

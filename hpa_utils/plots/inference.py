@@ -4,11 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hpa_utils.crops import Bags, decode_crop
+from hpa_utils.inference.predict import CELL_COLUMNS
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, outlined, shrink, stretched
 
 
-def predicted_field(field: np.ndarray, cells: np.ndarray, confidences: np.ndarray, cell_ids: list[int], title: str):
-    """A field with the most confident class of each cell, beside its protein channel.
+def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: str):
+    """A field with the most probable class of each cell, beside its protein channel.
 
     Parameters
     ----------
@@ -16,20 +17,20 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, confidences: np.ndarra
         uint8 (H, W, 4).
     cells : numpy.ndarray
         uint16 (H, W).
-    confidences : numpy.ndarray
-        (n, 19), of the cells `cell_ids`.
+    predictions : pandas.DataFrame
+        Rows of the field's cells, as of `inference.predict_bags`.
     """
     figure, axes = image_grid(1, 2, 6.0)
     factor = min(1, 900 / max(field.shape[:2]))
     width = max(1, max(field.shape) // 400)
     axes[0, 0].imshow(shrink(outlined(composite(field), cells, width), 900))
     axes[0, 1].imshow(shrink(stretched(field[..., 1]), 900), cmap="gray", vmin=0, vmax=255)
-    for scores, cell_id in zip(confidences, cell_ids):
+    box = {"facecolor": "black", "alpha": 0.5, "pad": 1, "edgecolor": "none"}
+    for cell_id, scores in zip(predictions["cell_id"], predictions[CELL_COLUMNS].to_numpy()):
         rows, columns = np.nonzero(cells == cell_id)
         label = f"{SHORT_NAMES[scores.argmax()]}\n{scores.max():.2f}"
-        place = (columns.mean() * factor, rows.mean() * factor)
-        box = {"facecolor": "black", "alpha": 0.5, "pad": 1, "edgecolor": "none"}
         for axis in axes[0]:
+            place = (columns.mean() * factor, rows.mean() * factor)
             axis.text(*place, label, color="white", fontsize=7, ha="center", va="center", bbox=box)
     axes[0, 0].set_title(title, fontsize=9, loc="left")
     axes[0, 1].set_title("protein channel", fontsize=9, loc="left")

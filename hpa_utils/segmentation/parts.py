@@ -1,5 +1,9 @@
 """One part of the field and cell table: read its fields, segment them, measure the cells, write both files."""
 
+import functools
+import itertools
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from hpa_utils import images, tables
 from hpa_utils.dataset import Dataset
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.segmentation.reference import ReferenceMasks
+from hpa_utils.segmentation.stream import ahead, attempt
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,8 @@ def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
     if reuse and _is_done(part, fields_path, cells_path):
         return {"fields": len(part), "reused": len(part)}
     field_rows, cell_rows = [], []
-    for image_id, labels in zip(part.image_ids, part.labels, strict=True):
-        try:
-            field = images.read_field(part.folder, image_id)
-            nuclei, cells = _segment(part.segmenter, field, image_id)
-            rows = tables.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
-            row = tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size)
-        except Exception as error:  # whatever is wrong with one field must not stop the other 21,805
-            reason = f"{type(error).__name__}: {error}".replace(str(part.folder), part.folder.name)
-            files = images.file_digest(part.folder, image_id)
-            rows, row = [], tables.error_row(image_id, part.split, labels, part.pixel_size, reason, files)
+    for image_id, labels, found in zip(part.image_ids, part.labels, _segmented(part), strict=True):
+        row, rows = _rows(part, image_id, labels, found)
         field_rows.append(row)
         cell_rows.extend(rows)
     tables.write_part(cells_path, cell_rows, tables.CELLS, part.key)
@@ -95,10 +92,43 @@ def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
     return {"fields": len(part), "reused": 0}
 
 
+def _segmented(part: SegmentationPart) -> Iterator:
+    """(field, (nuclei, cells)) of each field of a part, or the exception of one that cannot be had."""
+    read = functools.partial(attempt, functools.partial(images.read_field, part.folder))
+    if hasattr(part.segmenter, "stream"):  # a GPU waits for one file after the other unless they are read ahead
+        fields, again = itertools.tee(ahead(read, part.image_ids, depth=8, threads=min(4, os.cpu_count() or 1)))
+        yield from map(_together, fields, part.segmenter.stream(again))
+        return
+    for image_id in part.image_ids:
+        field = read(image_id)
+        yield _together(field, attempt(lambda field: _segment(part.segmenter, field, image_id), field))
+
+
+def _together(field, labels):
+    return labels if isinstance(labels, Exception) else (field, labels)
+
+
 def _segment(segmenter, field: np.ndarray, image_id: str) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(segmenter, ReferenceMasks):
         return segmenter.segment(field, image_id)
     return segmenter.segment(field)
+
+
+def _rows(part: SegmentationPart, image_id: str, labels: np.ndarray, found) -> tuple[dict, list[dict]]:
+    """Row of the field table and rows of the cell table."""
+
+    def measure(found):
+        field, (nuclei, cells) = found
+        rows = tables.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
+        return tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size), rows
+
+    found = attempt(measure, found)
+    if not isinstance(found, Exception):
+        return found
+    # whatever is wrong with one field must not stop the other 21,805
+    reason = f"{type(found).__name__}: {found}".replace(str(part.folder), part.folder.name)
+    files = images.file_digest(part.folder, image_id)
+    return tables.error_row(image_id, part.split, labels, part.pixel_size, reason, files), []
 
 
 def _is_done(part: SegmentationPart, fields_path: Path, cells_path: Path) -> bool:
