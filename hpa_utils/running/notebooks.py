@@ -8,6 +8,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from jupyter_core.paths import jupyter_runtime_dir
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
@@ -195,7 +196,7 @@ def _execute(name: str, parameters: dict, stage: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             log_output=True,
-            config=Config({"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}}),
+            config=Config({"KernelManager": {"transport": _transport()}}),
         )
     except PapermillExecutionError as error:
         first_line = error.source.strip().partition("\n")[0]
@@ -209,6 +210,11 @@ def _execute(name: str, parameters: dict, stage: Path) -> None:
         source.unlink()
         if executed.is_file():
             _write_html(executed)
+
+
+def _transport() -> str:
+    """How to talk to a kernel: by files, which others cannot listen to, where their paths are short enough."""
+    return "ipc" if os.name == "posix" and len(jupyter_runtime_dir()) < 50 else "tcp"
 
 
 def _write_html(executed: Path) -> None:

@@ -39,7 +39,7 @@ class TrainConfig:
     backbone: str = "lite0"
     weights: str = "imagenet"
     cells_per_bag: int = 8
-    bags_per_batch: int = 8
+    bags_per_batch: int = 4
     head_epochs: int = 2
     epochs: int = 8
     head_rate: float = 1e-3
