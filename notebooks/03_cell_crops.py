@@ -78,10 +78,14 @@ for row in set_aside[:10]:
 bags = Bags(stage / "bags", chosen[0])
 some = np.sort(np.random.default_rng(seed).permutation(len(bags))[:shown])
 sheet = [(bags.table["image_id"][i], bags.labels[i], [decode_crop(png) for png in bags.crops(i)[:8]]) for i in some]
-display(plots.crop_sheet(sheet))
+if sheet:
+    display(plots.crop_sheet(sheet))
+else:
+    print(f"no cell in any field of the {chosen[0]} split")
 
 # %%
-display(plots.crop_statistics(bags.table))
+if len(bags):
+    display(plots.crop_statistics(bags.table))
 
 # %%
 cells_of = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}

@@ -32,7 +32,6 @@ batch: int = 64  # cells a step
 shown: int = 4  # fields shown with their predictions
 
 # %%
-import shutil
 import warnings
 
 from hpa_utils import images, manifest, masks, paths, tables
@@ -41,8 +40,8 @@ from hpa_utils.dataset import open_dataset
 from hpa_utils.inference import blend, load_models, predict_bags
 from hpa_utils.plots import inference as plots
 from hpa_utils.plots.train import class_scores
-from hpa_utils.scoring import score_submission, validate_submission, write_submission
-from hpa_utils.scoring.submission import submission_rows
+from hpa_utils.scoring import publish_submission, score_submission, submission_rows
+from hpa_utils.scoring import validate_submission, write_submission
 
 # %%
 dataset = open_dataset(paths.find_data(data))
@@ -71,6 +70,9 @@ print(f"{len(fields):,} {split} fields, {len(bags):,} with cells, {len(cells):,}
 
 # %%
 manifest.begin(stage)
+sample = dataset.root / "sample_submission.csv"
+if paths.on_kaggle() and split == "test" and sample.is_file():
+    publish_submission(sample)  # valid, should the time run out
 models = load_models(folder)
 predictions = predict_bags(models, bags, range(len(bags)), trained["crops"]["size"], batch)
 tables.write_keyed(stage / "predictions.parquet", predictions, tables.cells_fingerprint(cells))
@@ -84,12 +86,11 @@ display(plots.confidence_histogram(confidences))
 # %%
 rows = submission_rows(fields, dataset.sample_submission if split == "test" else None)
 write_submission(stage / "submission.csv", rows, cells, predictions, confidences)
-sample = dataset.root / "sample_submission.csv"
 findings = validate_submission(stage / "submission.csv", sample if split == "test" and sample.is_file() else "")
 size = (stage / "submission.csv").stat().st_size / 1e6
 print(f"submission.csv: {len(rows)} fields, {size:.1f} MB, {len(findings)} findings", *findings[:10], sep="\n")
 if paths.on_kaggle():
-    shutil.copy(stage / "submission.csv", "/kaggle/working/submission.csv")
+    publish_submission(stage / "submission.csv")
 
 # %% [markdown]
 # ## Cells with their predictions

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pycocotools import mask as coco
 
-from hpa_utils import masks
+from hpa_utils import masks, scoring
 from hpa_utils.running.commands import main
 from hpa_utils.scoring import read_submission, read_truth, score_submission, validate_submission, write_submission
 from hpa_utils.scoring.submission import empty_prediction, submission_rows
@@ -117,6 +117,13 @@ def test_rows_are_the_samples_with_the_sizes_that_were_read():
     rows = submission_rows(fields, sample)
     assert rows.to_numpy().tolist() == [["a", 7, 9], ["b", WIDTH, HEIGHT]]
     assert submission_rows(fields, None).to_numpy().tolist() == [["b", WIDTH, HEIGHT], ["a", 1, 1]]
+
+
+def test_publishing_replaces_the_placeholder(submission, sample, tmp_path):
+    target = tmp_path / "working" / "submission.csv"
+    scoring.publish_submission(sample, target)
+    scoring.publish_submission(submission, target)
+    assert target.read_bytes() == submission.read_bytes() and len(list(target.parent.iterdir())) == 1
 
 
 def test_a_damaged_truth_is_named_by_row(tmp_path):

@@ -86,7 +86,7 @@ def run_notebooks(
     names = _select(notebooks, bool(model))
     if "04_train" in names and "train" not in dataset.folders:
         raise ValueError(f"{dataset.root} has no train split to learn from: use a trained model, `--model DIR`")
-    fixed = {"data": str(dataset.root.absolute()), "out": str(out)}
+    fixed = {"data": str(dataset.root.resolve()), "out": str(out)}
     if segmenter:
         fixed["02.segmenter"] = segmenter
     if model:

@@ -1,6 +1,7 @@
 """The submission: a row a field, `label confidence mask` for each cell and class; written, read, checked."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hpa_utils.paths import replacing
 
 COLUMNS = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
 NO_CELLS_CONFIDENCE = "0.00001"
+KAGGLE_SUBMISSION = "/kaggle/working/submission.csv"
 
 
 def write_submission(
@@ -76,6 +78,12 @@ def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.Dat
     rows["ImageWidth"] = read["width"].fillna(pd.Series(rows["ImageWidth"].values, read.index)).astype(int).values
     rows["ImageHeight"] = read["height"].fillna(pd.Series(rows["ImageHeight"].values, read.index)).astype(int).values
     return rows
+
+
+def publish_submission(source: str | Path, target: str | Path = KAGGLE_SUBMISSION) -> None:
+    """Copy a submission to where Kaggle looks for it, in one rename, so that there is a whole one at any moment."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:

@@ -89,10 +89,17 @@ def fit_bags(bags: Bags, train: np.ndarray, validation: np.ndarray, size: int, c
         A row an epoch: `phase`, `epoch` and the losses.
     loaded : dict
         The pretrained weights, `name` and `sha256`.
+
+    Raises
+    ------
+    ValueError
+        If there is no bag to learn from.
     """
     import keras
     import tensorflow as tf
 
+    if not len(train):
+        raise ValueError("no bags to learn from: no field of the train split has cells")
     keras.utils.set_random_seed(config.seed)
     backbone, loaded = build_backbone(config.backbone, size, config.weights)
     model = build_bag_model(backbone, size, config.dropout, config.seed)
