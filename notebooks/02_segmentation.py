@@ -17,6 +17,18 @@
 # - **Reads** the data set.
 # - **Writes** `02_segmentation/`: the field table `fields/part-*.parquet` and the cell table `cells/part-*.parquet`.
 # - **Takes** TIME02
+#
+# hpacellseg on Kaggle, without internet: attach `rdizzl3/hpacellsegmentatormodelweights` (the two `.pth` files are
+# found by themselves) and a data set with the source of pytorch_zoo, of whose classes they are made, then run
+#
+# ```
+# !cp -r /kaggle/input/YOUR-DATA-SET/pytorch_zoo-master /tmp/zoo && sed -i "1i import setuptools" /tmp/zoo/setup.py
+# !pip install --no-deps --no-index --no-build-isolation /tmp/zoo
+# ```
+#
+# Elsewhere see `requirements-hpacellseg.txt`. If PyTorch will not load the weights as plain data, the
+# error names their SHA-256 to give below. Masks of hpacellseg that somebody published spare hours of quota:
+# `segmenter` masks with their folder as `masks`.
 
 # %%
 import sys
@@ -28,7 +40,7 @@ data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
 splits: str = ""  # train, test or both joined by a comma; empty: all there are
 segmenter: str = "auto"  # auto, hpacellseg, watershed or masks
-masks: str = ""  # folder of {ID}.png or .npz, for the segmenter of that name; empty: that of the data set
+masks: str = ""  # folder of {ID}.png or .npz: the cells of segmenter masks, else to compare with; empty: masks/
 hpacellseg_weights: str = ""  # folder of the two .pth files; empty: searched for under /kaggle/input
 hpacellseg_sha256: str = ""  # their SHA-256, nuclei first, joined by a comma, if they have to be unpickled
 workers: int = 0  # processes; 0: one a core
@@ -40,19 +52,19 @@ import functools
 
 import numpy as np
 
-from hpa_utils import images, manifest, paths, tables
-from hpa_utils import masks as mask_codes
+from hpa_utils import manifest, paths, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import segmentation as plots
 from hpa_utils.running.fanout import fanout
-from hpa_utils.segmentation import choose_segmenter, plan_segmentation, segment_part
+from hpa_utils.segmentation import choose_segmenter, plan_segmentation, report, segment_part
 
 # %%
 dataset = open_dataset(paths.find_data(data))
 stage = paths.find_out(out) / "02_segmentation"
 chosen = dataset.choose_splits(splits)
 weights = (hpacellseg_weights, hpacellseg_sha256)
-name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, masks or dataset.root / "masks", *weights)
+reference = Path(masks) if masks else dataset.root / "masks"
+name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, reference, *weights)
 print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um} µm/px)")
 
 # %% [markdown]
@@ -79,27 +91,51 @@ for row in set_aside[:10]:
 
 # %% [markdown]
 # ## Look at them
+# Outlines on a few fields drawn at random.
 
 # %%
 rng = np.random.default_rng(seed)
 read = fields[fields["error"] == ""]
-looked_at = read.iloc[np.sort(rng.permutation(len(read))[:shown])]
-pictures, outlines, titles = [], [], []
-for row in looked_at.itertuples():
-    own = cells[cells["image_id"] == row.image_id]
-    pictures.append(images.read_field(dataset.folders[row.split], row.image_id))
-    outlines.append(mask_codes.paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width))
-    titles.append(f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells")
-display(plots.outlines(pictures, outlines, titles))
+looked_at = list(read.iloc[np.sort(rng.permutation(len(read))[:shown])].itertuples())
+pictures = [report.field_and_labels(dataset, cells, row) for row in looked_at]
+titles = [f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells" for row in looked_at]
+display(plots.outlines(*zip(*pictures), titles))
 
 # %% [markdown]
 # ## Counts and areas
-# Fields without cells, or with giant ones, are worth a look: the watershed fails there first.
+# A cell cut by the image border shows only a part of itself; its share of the outline on the border is kept.
 
 # %%
+display(report.summary(fields, cells))
 display(plots.counts_and_areas(fields, cells))
 display(plots.border_cells(cells))
-display(read.nsmallest(5, "n_cells")[["image_id", "split", "height", "width", "n_cells"]])
+
+# %% [markdown]
+# ## Fields that look wrong
+# No cells, a cell many times the usual size, areas or counts unlike those of the other fields: the worst first,
+# for a person to look at. A rare cell line can look wrong and be right.
+
+# %%
+suspects = report.suspects(fields, cells)
+print(f"{len(suspects)} of {len(read)} fields look wrong")
+worst = list(suspects.head(shown).itertuples())
+if worst:
+    pictures = [report.field_and_labels(dataset, cells, row) for row in worst]
+    titles = [f"{row.image_id[:8]}: {row.n_cells} cells, {row.why}" for row in worst]
+    display(suspects.head(20), plots.outlines(*zip(*pictures), titles))
+
+# %% [markdown]
+# ## Against reference masks
+# Where the data set has masks of its cells, as simulated fields and some public sets do, at most fifty fields are
+# compared: a cell is a hit where its overlap with a reference cell (IoU) is at least 0.6, as in the competition.
+
+# %%
+agreement, total = report.compare_with_masks(fields, cells, reference, seed=seed)
+if name == "masks" or agreement.empty:
+    print("nothing to compare with: " + ("the cells are the masks" if name == "masks" else f"no masks in {reference}"))
+else:
+    print(f"{total.hits} hits among {total.cells} cells and {total.reference} of {reference}: F1 {total.f1:.3f}")
+    display(agreement.head(10), plots.agreement(agreement, total, reference.name))
 
 # %%
 fingerprints = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}

@@ -38,7 +38,7 @@ def test_two_touching_cells_share_the_predicted_border():
     assert cells.max() == 2
     assert set(np.unique(cells[110:290, 110:290])) == {cells[200, 200]}
     assert set(np.unique(cells[110:290, 310:490])) == {cells[200, 400]}
-    assert (cells[110:290, 292:308] > 0).mean() > 0.9
+    assert (cells[110:290, 292:308] > 0).mean() > 0.85  # but for a line of two pixels, as with hpacellseg
     assert np.count_nonzero(cells) == pytest.approx(200 * 400, rel=0.03)
     assert nuclei[200, 200] == cells[200, 200] and nuclei[200, 400] == cells[200, 400]
     assert np.count_nonzero(nuclei) == pytest.approx(2 * 96 * 96, rel=0.05)
@@ -51,6 +51,17 @@ def test_touching_nuclei_are_parted_at_their_predicted_border():
     put(nuclei, (150, 250), (308, 400))
     put(nuclei, (140, 260), (292, 308), channel=1)
     assert label_cells(nuclei, cells)[1].max() == 2
+
+
+@pytest.mark.parametrize(("cell_border", "count"), [(110, 2), (150, 1)])
+def test_borders_are_added_in_eight_bits_as_upstream_does(cell_border, count):
+    nuclei, cells = blank(400, 600)
+    put(cells, (100, 300), (100, 500))
+    put(nuclei, (150, 250), (200, 400))
+    put(nuclei, (140, 260), (292, 308), value=110)
+    put(nuclei, (140, 260), (292, 308), channel=1, value=140)
+    put(cells, (140, 260), (292, 308), channel=1, value=cell_border)  # 140 + 150 is 34 in eight bits: no border
+    assert label_cells(nuclei, cells)[1].max() == count
 
 
 def test_a_cell_without_a_nucleus_and_a_nucleus_without_a_cell_are_dropped():

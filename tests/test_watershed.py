@@ -60,14 +60,36 @@ def test_one_cell_has_its_area_whether_dim_or_saturated(value):
     assert np.count_nonzero(nuclei) * 0.08**2 == pytest.approx(np.pi * 7**2, rel=0.12)
 
 
-def test_two_touching_round_nuclei_are_two_cells():
+@pytest.mark.parametrize(("membrane", "count"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize("apart", [15.0, 17.0])
+def test_two_round_nuclei_side_by_side_are_two_cells_where_a_membrane_runs_between(apart, membrane, count):
     field = black(60, 60, 0.32)
-    ellipse(field, (RED, YELLOW), (30, 30), (15, 25), 0.32)
-    for column in (22.5, 37.5):
+    ellipse(field, (RED, YELLOW), (30, 30), (20, 25), 0.32)
+    if membrane:
+        field[:, 92:96, [RED, YELLOW]] //= 3
+    for column in (30 - apart / 2, 30 + apart / 2):
         ellipse(field, (BLUE,), (30, column), (8, 8), 0.32)
-    cells = WatershedSegmenter(0.32)(field)
-    assert cells.max() == 2
-    assert at(cells, (30, 15), 0.32) != at(cells, (30, 45), 0.32)
+    nuclei, cells = WatershedSegmenter(0.32).segment(field)
+    assert cells.max() == count
+    assert (at(cells, (30, 15), 0.32) != at(cells, (30, 45), 0.32)) == membrane
+    assert nuclei[94, 60] and nuclei[94, 130]  # both nuclei are there
+
+
+def test_nuclei_of_a_few_grey_levels_stay_whole_where_the_background_is_black():
+    field, rng = black(60, 60, 0.32), np.random.default_rng(0)
+    cell(field, (30, 30), 0.32)
+    dim = field[..., BLUE] > 0
+    field[..., BLUE] = np.where(dim, rng.normal(5, 2, dim.shape).clip(0), 0)
+    nuclei, cells = WatershedSegmenter(0.32).segment(field)
+    assert cells.max() == 1
+    assert np.count_nonzero(nuclei) * 0.32**2 == pytest.approx(np.pi * 7**2, rel=0.12)
+
+
+def test_two_touching_cells_with_a_notch_between_them_are_two():
+    field = black(60, 60, 0.32)
+    for column in (20, 38):
+        cell(field, (30, column), 0.32, radius=11, nucleus=8)
+    assert WatershedSegmenter(0.32)(field).max() == 2
 
 
 @pytest.mark.parametrize("lobes", [[((30, 30), (5, 14))], [((30, 26), (7, 9)), ((33, 36), (6, 8))]])

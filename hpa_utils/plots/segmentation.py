@@ -11,7 +11,7 @@ def outlines(fields: list, labels: list, titles: list[str], columns: int = 3):
     figure, axes = image_grid(rows, columns, 4.0)
     for axis, field, cells, title in zip(axes.ravel(), fields, labels, titles):
         width = max(1, max(field.shape) // 400)
-        axis.imshow(shrink(outlined(composite(field), cells, width), 900))
+        axis.imshow(shrink(outlined(composite(field), cells, width), 700))
         axis.set_title(title, fontsize=9)
     return finished(figure)
 
@@ -36,4 +36,17 @@ def border_cells(cells):
     share = (cells["edge_fraction"] > 0).mean() if len(cells) else 0
     axis.set(yscale="log", xlabel="share of the outline on the image border", ylabel="cells (logarithmic)")
     axis.set_title(f"{share:.0%} of the cells are cut by the border")
+    return finished(figure)
+
+
+def agreement(table, total, reference: str):
+    """Cells found against reference cells of each field, and the F1 of the fields."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    most = max(table["cells"].max(), table["reference"].max()) + 1
+    axes[0].plot([0, most], [0, most], color="#cccccc", zorder=0)
+    axes[0].scatter(table["reference"], table["cells"], s=20, color="#0b62a4")
+    axes[0].set(xlabel=f"cells in {reference}", ylabel="cells found", title=f"{len(table)} fields")
+    axes[1].hist(table["F1"], bins=20, range=(0, 1), color="#2a8c4a")
+    axes[1].set(xlabel="F1 of a field at IoU 0.6", ylabel="fields")
+    axes[1].set_title(f"F1 {total.f1:.3f}, mean IoU of the hits {total.mean_iou:.3f}")
     return finished(figure)

@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _simulate(options) -> int:
     from hpa_utils.simulate import write_dataset
 
-    root = write_dataset(options.out, options.train, options.test, options.size, options.seed)
+    size = int(options.size) if options.size.isdigit() else options.size
+    call = (options.out, options.train, options.test, size, options.seed, options.weakness, options.rare)
+    root = write_dataset(*call)
     print(f"simulated data set: {root}")
     return 0
 
@@ -77,8 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("out", metavar="OUT")
     simulate.add_argument("--train", type=int, default=160, help="train fields")
     simulate.add_argument("--test", type=int, default=40, help="test fields")
-    simulate.add_argument("--size", type=int, default=512, help="side of a field, px")
+    simulate.add_argument("--size", default="512", metavar="PX", help="side of a field, px, or mixed, as on Kaggle")
     simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--weakness", type=float, default=1.0, help="0: each cell shows all labels, 1: as graded")
+    simulate.add_argument("--rare", default="floor", choices=("floor", "natural"), help="give rare classes a minimum")
     simulate.set_defaults(command=_simulate)
 
     run = commands.add_parser("run", help="run the notebooks in order through papermill")

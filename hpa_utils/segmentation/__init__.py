@@ -1,5 +1,6 @@
 """Cells of a field: the watershed, hpacellseg's networks, masks made elsewhere, and the two tables."""
 
+from hpa_utils.segmentation.agreement import match_masks
 from hpa_utils.segmentation.hpacellseg import HPACellSegmenter
 from hpa_utils.segmentation.label_cells import label_cells
 from hpa_utils.segmentation.parts import SegmentationPart, plan_segmentation, segment_part
@@ -14,6 +15,7 @@ __all__ = [
     "WatershedSegmenter",
     "choose_segmenter",
     "label_cells",
+    "match_masks",
     "plan_segmentation",
     "segment_part",
 ]

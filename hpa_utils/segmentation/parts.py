@@ -1,8 +1,8 @@
 """One part of the field and cell table: read its fields, segment them, measure the cells, write both files."""
 
 import functools
-import itertools
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,20 +95,23 @@ def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
 def _segmented(part: SegmentationPart) -> Iterator:
     """(field, (nuclei, cells)) of each field of a part, or the exception of one that cannot be had."""
     read = functools.partial(attempt, functools.partial(images.read_field, part.folder))
-    if hasattr(part.segmenter, "stream"):  # a GPU waits for one file after the other unless they are read ahead
-        fields, again = itertools.tee(ahead(read, part.image_ids, depth=8, threads=min(4, os.cpu_count() or 1)))
-        yield from map(_together, fields, part.segmenter.stream(again))
+    if hasattr(part.segmenter, "stream"):
+        # a GPU would wait for one file after the other, so several are read ahead
+        kept, files = deque(), ahead(read, part.image_ids, depth=8, threads=min(4, os.cpu_count() or 1))
+        fields = (kept.append(field) or field for field in files)
+        for labels in part.segmenter.stream(fields):
+            yield _together(kept.popleft(), labels)
         return
     for image_id in part.image_ids:
         field = read(image_id)
-        yield _together(field, attempt(lambda field: _segment(part.segmenter, field, image_id), field))
+        yield _together(field, attempt(functools.partial(_segment, part.segmenter, image_id), field))
 
 
 def _together(field, labels):
     return labels if isinstance(labels, Exception) else (field, labels)
 
 
-def _segment(segmenter, field: np.ndarray, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+def _segment(segmenter, image_id: str, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(segmenter, ReferenceMasks):
         return segmenter.segment(field, image_id)
     return segmenter.segment(field)

@@ -40,6 +40,11 @@ class ReferenceMasks:
         return np.where(nuclei > 0, cells, 0).astype(np.uint16), cells
 
 
+def has_mask(folder: Path, image_id: str) -> bool:
+    """Whether the folder holds a mask of that ID."""
+    return any((folder / f"{image_id}{extension}").is_file() for extension in (".png", ".npz"))
+
+
 def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarray:
     """Instance labels of one field, uint16 of the given shape, numbered 1…n in the order of their old numbers."""
     png, npz = folder / f"{image_id}.png", folder / f"{image_id}.npz"
@@ -52,6 +57,7 @@ def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarr
         raise FileNotFoundError(f"no mask {image_id}.png or .npz in {folder}")
     if labels is None or labels.ndim != 2:
         raise ValueError(f"mask of {image_id} in {folder} is no two-dimensional image of labels")
+    # nearest pixel: labels cannot be averaged
     rows = (np.arange(shape[0]) * labels.shape[0]) // shape[0]
     columns = (np.arange(shape[1]) * labels.shape[1]) // shape[1]
     labels = labels[rows[:, None], columns]

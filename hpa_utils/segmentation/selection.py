@@ -19,7 +19,8 @@ def choose_segmenter(name: str, pixel_size: float, masks: str | Path, weights: s
     Parameters
     ----------
     name : {"auto", "hpacellseg", "watershed", "masks"}
-        ``auto`` takes hpacellseg where its package and weights are found, else the watershed with a warning.
+        ``auto`` takes hpacellseg where PyTorch, pytorch_zoo (the networks' classes) and the weights are found,
+        else the watershed with a warning.
     pixel_size : float
         µm per px.
     masks : path
@@ -40,7 +41,7 @@ def choose_segmenter(name: str, pixel_size: float, masks: str | Path, weights: s
         return name, ReferenceMasks(Path(masks), pixel_size)
     nuclei, cells = (_find_weights(weights, file) for file in (NUCLEI_WEIGHTS, CELL_WEIGHTS))
     if name == "auto":
-        lacking = [package for package in ("torch", "hpacellseg") if importlib.util.find_spec(package) is None]
+        lacking = [package for package in ("torch", "pytorch_zoo") if importlib.util.find_spec(package) is None]
         lacking += [path.name for path in (nuclei, cells) if not path.is_file()]
         name = "watershed" if lacking else "hpacellseg"
         if lacking:

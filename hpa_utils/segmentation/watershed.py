@@ -14,6 +14,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
 
+from hpa_utils.segmentation.membranes import disk, join_sisters
+
 RED, GREEN, BLUE, YELLOW = range(4)
 
 WORK_PIXEL = 0.32  # µm per px at which outlines are found
@@ -74,11 +76,6 @@ def blur(image, sigma_um, pixel):
     return cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_um / pixel)
 
 
-def disk(radius_um, pixel):
-    size = 2 * max(1, round(radius_um / pixel)) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-
-
 def fill(mask, largest=False):
     """The mask, uint8, without holes; with `largest` only its largest piece."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -112,13 +109,20 @@ def find_nuclei(blue, pixel):
     # the square root evens out the noise and lets dim nuclei beside bright ones count
     root = np.clip(np.sqrt(smooth) * 15, 0, 255).astype(np.uint8)
     level, _ = cv2.threshold(root, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    loose = smooth > max((level / 15) ** 2 * 0.7, FAINTEST)
+    loose = smooth > max((level / 15) ** 2 * 0.7, faintest(blue, pixel))
     count, labels = cv2.connectedComponents(loose.astype(np.uint8), connectivity=4)
     own = brightness(smooth, labels, count)
     mask = (loose & (smooth > NUCLEUS_EDGE * own[labels])).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(0.7, pixel))
     nuclei = keep_large(split(fill(mask), pixel), SMALLEST_NUCLEUS, pixel)
     return drop_faded(nuclei, smooth, pixel)
+
+
+def faintest(plane, pixel):
+    """Grey levels above the background that are signal: fewer where the background has no noise."""
+    noise = np.median(np.abs(np.diff(plane.astype(np.float32), axis=1))) / 0.95  # standard deviation, if it is white
+    blurred = noise * pixel / (2 * np.sqrt(np.pi) * BLUR)
+    return np.clip(4 * blurred, FAINTEST / 3, FAINTEST)
 
 
 def drop_faded(nuclei, blue, pixel):
@@ -207,7 +211,7 @@ def find_cells(small, nuclei, pixel):
     mask = ((signal > CELL_EDGE * own[cells]) & (cells > 0)) | (nuclei > 0)
     mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(GAP, pixel))
     # again, so that bits cut off from their nucleus are left out
-    cells = watershed(relief, nuclei, mask=mask > 0).astype(np.int32)
+    cells = join_sisters(watershed(relief, nuclei, mask=mask > 0).astype(np.int32), nuclei, signal, pixel)
     return keep_large(cells, SMALLEST_CELL, pixel)
 
 

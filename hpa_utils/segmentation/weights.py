@@ -9,8 +9,9 @@ from pathlib import Path
 
 WEIGHTS_FROM = "get it from https://zenodo.org/record/4665863 or rdizzl3/hpacellsegmentatormodelweights on Kaggle"
 PACKAGES_FROM = (
-    "HPACellSegmenter needs: pip install torch; for the published weights also (or as Kaggle data sets) "
-    "git+https://github.com/haoxusci/pytorch_zoo git+https://github.com/CellProfiling/HPA-Cell-Segmentation"
+    "HPACellSegmenter needs: pip install torch torchvision, and for the published weights the package of "
+    "git+https://github.com/haoxusci/pytorch_zoo (the way in requirements-hpacellseg.txt; on Kaggle from an attached "
+    "data set, as 02_segmentation says)"
 )
 
 
