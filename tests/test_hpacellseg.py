@@ -50,6 +50,7 @@ def test_plain_layers_load_without_a_hash(tmp_path):
     torch.save(conv_net(), tmp_path / "net.pth")
     segmenter = HPACellSegmenter.from_files(tmp_path / "net.pth", tmp_path / "net.pth")
     assert isinstance(segmenter.cell_net, torch.nn.Sequential)
+    assert len(segmenter.weights) == 2 and len(segmenter.weights[0]) == 64  # cells of other weights are other cells
 
 
 class Foreign:

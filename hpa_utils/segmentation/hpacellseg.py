@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from hpa_utils.manifest import digest
 from hpa_utils.segmentation.label_cells import label_small
 from hpa_utils.segmentation.stream import attempt, in_batches, prefetch
 from hpa_utils.segmentation.watershed import WORK_PIXEL
@@ -56,6 +57,8 @@ class HPACellSegmenter:
         Fields of one size that go through the networks together.
     half : bool
         Whether the networks work in 16 bit on a GPU (autocast).
+    weights : tuple of str
+        SHA-256 of the files that the networks come from: cells of other weights are other cells.
     """
 
     nuclei_net: Any
@@ -64,6 +67,7 @@ class HPACellSegmenter:
     pixel_size: float = 0.08
     batch: int = 4
     half: bool = True
+    weights: tuple = ()
 
     @classmethod
     def from_files(cls, nuclei, cells, sha256=None, device="auto", pixel_size=0.08):
@@ -87,7 +91,8 @@ class HPACellSegmenter:
             raise FileNotFoundError(f"no such file: {', '.join(missing)}; {WEIGHTS_FROM}")
         if not isinstance(sha256, Mapping):
             sha256 = dict(zip((path.name for path in paths), sha256 or (), strict=False))
-        return cls(*(load_net(path, sha256.get(path.name)) for path in paths), device, pixel_size)
+        nets = [load_net(path, sha256.get(path.name)) for path in paths]
+        return cls(*nets, device, pixel_size, weights=tuple(digest(path) for path in paths))
 
     def __call__(self, field: np.ndarray) -> np.ndarray:
         """Cells, uint16 (H, W), of a field, uint8 (H, W, 4) in the order red, green, blue, yellow."""

@@ -52,7 +52,7 @@ def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str
         for number, image_ids in enumerate(tables.plan_parts(dataset.image_ids(split))):
             labels = dataset.label_vectors(split, image_ids)
             files = {image_id: dataset.files[split].get(image_id, ()) for image_id in image_ids}
-            made_by = [type(segmenter).__name__, _mask_files(segmenter, image_ids)]
+            made_by = [type(segmenter).__name__, getattr(segmenter, "weights", ()), _mask_files(segmenter, image_ids)]
             plan.append(
                 SegmentationPart(
                     name=f"part-{split}-{number:04d}.parquet",
