@@ -1,127 +1,239 @@
-"""Write a data set of simulated fields: label sets as in the competition, weak labels, truth."""
+"""Data set: all fields of a plan, drawn on all cores and written in Kaggle's layout with their truth."""
 
-import json
+import csv
+import os
+import sys
+import types
 import uuid
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from json import JSONDecodeError, loads
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy import ndimage
 from tqdm import tqdm
 
-from hpa_utils.labels import N_CLASSES, NEGATIVE
-from hpa_utils.masks import encode_mask
-from hpa_utils.simulate.cells import Cells
-from hpa_utils.simulate.patterns import draw_pattern
+from hpa_utils.dataset import CHANNELS
+from hpa_utils.labels import CLASS_NAMES
+from hpa_utils.masks import box_counts, counts_to_text, encode_mask
+from hpa_utils.paths import write_json
+from hpa_utils.simulate.fields import Field, draw_field
+from hpa_utils.simulate.labels import measure_prior
+from hpa_utils.simulate.plan import SPLITS, FieldPlan, pixel_size, plan_fields
 
-VERSION, SPINDLE, HERE = 1, 11, Path(__file__).parent
-SHARES = np.loadtxt(HERE / "visible_share.csv", delimiter=",", skiprows=1, usecols=1)
+VERSION = 2  # raise it when the set gets easier or harder, and measure again what was measured on it
+SMALLEST = 128  # px: 41 µm; less would hold no cell
+FINISHED, BEGUN = "dataset.json", "simulating.json"
+FEW = 3  # fields that are drawn sooner than worker processes start
 
 
-def write_dataset(root, n_train, n_test, size, seed, weakness=1.0, rare="floor"):
-    """Simulate a data set in Kaggle's layout, with masks and truth; the same call gives the same bytes.
+@dataclass(frozen=True)
+class _Written:
+    """What the tables need of a written field."""
+
+    split: str
+    label_row: tuple
+    sample_row: tuple
+    truth_rows: list
+    shows: np.ndarray
+
+
+def write_dataset(
+    root: str | Path,
+    n_train: int,
+    n_test: int,
+    size: int | str,
+    seed: int,
+    weakness: float = 1.0,
+    rare: str = "floor",
+    workers: int | None = None,
+) -> Path:
+    """Simulate a data set in Kaggle's layout, with masks and truth; prints how often each class is shown.
+
+    The same call gives the same bytes, whatever the number of workers.
 
     Parameters
     ----------
     root : path-like
-        Output folder: missing, empty, or left by this very call (done again only if that was killed).
-    n_train, n_test, size, seed : int
-        Number of fields; their side in px, of 0.32 µm below 1024, else 0.08. A tenth of test is smaller.
+        Output folder: missing, empty, left by this very call, which then does nothing, or left by this call when
+        it was killed, which is then done again.
+    n_train, n_test : int
+        Number of fields.
+    size : int or "mixed"
+        Side of the fields, px: of 0.32 µm below 1024, else of 0.08 µm. A tenth of the test fields are smaller.
+        "mixed" draws the competition's sizes at 0.08 µm.
+    seed : int
     weakness : float
-        At 0 every cell shows all labels of its field, at 1 as many do as graders saw, above 1 fewer.
+        At 0 every cell shows all labels of its field, at 1 as many do as people saw, at 2 far fewer.
     rare : {"floor", "natural"}
-        "floor" gives every class its least number of fields, "natural" keeps the real frequencies.
+        "floor" gives every class some fields, "natural" keeps the competition's frequencies.
+    workers : int, optional
+        Processes; all cores unless given.
+
+    Returns
+    -------
+    Path
+        `root`.
 
     Raises
     ------
-    ValueError, FileExistsError
-        If a parameter makes no sense; if `root`, which is returned, holds anything else.
+    ValueError
+        If a parameter makes no sense. Nothing is written.
+    FileExistsError
+        If `root` holds anything else. Nothing is written.
     """
-    root, um = Path(root), 0.32 if size < 1024 else 0.08
-    call = {"pixel_size_um": um, "simulate_version": VERSION, "n_train": int(n_train), "n_test": int(n_test)}
-    call |= {"size": int(size), "seed": int(seed), "weakness": float(weakness), "rare": rare}
-    fits = min(n_train, n_test) > 0 and size >= 128 and seed >= 0 and 0 <= weakness < np.inf
-    if not fits or rare not in ("floor", "natural"):
-        hint = "n_train and n_test from 1, size from 128, seed and weakness from 0, rare 'floor' or 'natural'"
-        raise ValueError(f"cannot simulate {root} with {call}; give {hint}")
-    text, done, begun = json.dumps(call, indent=1).encode(), root / "dataset.json", root / "simulating.json"
-    if done.is_file() and done.read_bytes() == text:
+    root = Path(root)
+    call = _check_call(root, n_train, n_test, size, seed, weakness, rare)
+    if _holds(root / FINISHED, call):
         return root
-    ours = begun.is_file() and text.startswith(begun.read_bytes()) and not done.exists()
-    if root.exists() and not ours and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} holds something else; name a new folder, or delete this one yourself")
-    for folder in ("train", "test", "masks"):
+    _check_free(root, call)
+    for folder in (*SPLITS, "masks"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    begun.write_bytes(text)
-    jobs = [(root, um, seed, weakness, *field) for field in _plan(n_train, n_test, size, seed, rare)]
-    with ProcessPoolExecutor(None, get_context("spawn"), cv2.setNumThreads, (0,)) as pool:
-        run = pool.map if len(jobs) > 3 else map  # starting a process takes longer than 3 fields
-        labels, samples, truths = zip(*tqdm(run(_write_field, jobs), "simulate", len(jobs), unit="field"))
-    shape = "ID,ImageWidth,ImageHeight"
-    for name, lines in (
-        ("train.csv", ["ID,Label", *labels[:n_train]]),
-        ("sample_submission.csv", [f"{shape},PredictionString", *samples[n_train:]]),
-        ("truth_train.csv", [f"{shape},Label,Mask", *truths[:n_train]]),
-        ("truth.csv", [f"{shape},Label,Mask", *truths[n_train:]]),
-    ):
-        (root / name).write_text("\n".join([*lines, ""]))
-    return begun.replace(done).parent
+    write_json(root / BEGUN, call)
+    plan = plan_fields(n_train, n_test, call["size"], seed, rare)
+    written = _draw_all(partial(_write_field, root, call), plan, workers)
+    _write_tables(root, written)
+    prior = _measure_priors(written)
+    write_json(root / BEGUN, call | {"prior": prior})
+    (root / BEGUN).replace(root / FINISHED)
+    _print_priors(prior)
+    return root
 
 
-def _plan(n_train, n_test, size, seed, rare):
-    """List the fields: split, index, side, labels, and the labels that a cell must show."""
-    rng, plan = np.random.default_rng([seed, 2]), []
-    rows = [row.split(",") for row in (HERE / "label_sets.csv").read_text().split()[1:]]
-    sets, counts = [sorted(map(int, row[0].split("|"))) for row in rows], np.int32([row[1] for row in rows])
-    has = np.array([[label in labels for label in range(N_CLASSES)] for labels in sets])
-    smaller = rng.permutation(n_test)[: max(n_test // 10, n_test >= 5)]
-    for split, n in enumerate((n_train, n_test)):
-        drawn, unseen = rng.choice(len(sets), n, p=counts / counts.sum()), {*range(N_CLASSES)}
-        least = min(max(2, n // 25), n // N_CLASSES) * (rare == "floor")  # with n // 19, some can be spared
-        while (fields := has[drawn].sum(axis=0)).min() < least:
-            weight = counts * has[:, fields.argmin()]
-            spare = np.where(has[drawn], fields, n).min(axis=1).argmax()
-            drawn[spare] = rng.choice(len(sets), p=weight / weight.sum())
-        for index, labels in enumerate(sets[choice] for choice in drawn):
-            side = round(size * 0.84375 / 8) * 8 if split and index in smaller else size
-            seen = unseen & {*labels} | {*rng.permutation(labels)[: rng.random() < 0.9].tolist()}
-            plan.append((split, index, side, labels, seen))
-            unseen -= {*labels}
-    return plan
+def _check_call(root, n_train, n_test, size, seed, weakness, rare):
+    """The parameters as ``dataset.json`` keeps them."""
+    whole = all(isinstance(number, int | np.integer) for number in (n_train, n_test, seed))
+    sized = size == "mixed" or (isinstance(size, int | np.integer) and size >= SMALLEST)
+    sensible = whole and sized and min(n_train, n_test) > 0 and seed >= 0
+    if not sensible or not 0 <= weakness < np.inf or rare not in ("floor", "natural"):
+        raise ValueError(
+            f"cannot simulate {root} with n_train {n_train}, n_test {n_test}, size {size}, seed {seed}, weakness "
+            f"{weakness}, rare {rare!r}; give n_train and n_test from 1, size 'mixed' or from {SMALLEST} px (less "
+            "holds no cell), seed and weakness from 0, rare 'floor' or 'natural'"
+        )
+    return {
+        "pixel_size_um": pixel_size(size),
+        "simulate_version": VERSION,
+        "n_train": int(n_train),
+        "n_test": int(n_test),
+        "size": size if size == "mixed" else int(size),
+        "seed": int(seed),
+        "weakness": float(weakness),
+        "rare": rare,
+    }
 
 
-def _write_field(job):
-    """Draw and write a field: its rows of train.csv, sample_submission.csv and the truth."""
-    root, um, seed, weakness, split, index, side, labels, must = job
-    rng = np.random.default_rng([seed, split, index])
-    name, by_chance = uuid.UUID(bytes=rng.bytes(16), version=4), rng.binomial(10, 0.02 * min(weakness, 1))
-    cells = Cells(rng, side, um, rng.integers(1, 3) if SPINDLE in labels else by_chance)
-    shows, green = _choose_cells(rng, labels, must, cells.metaphase, weakness), draw_pattern(cells, NEGATIVE)
-    for label in {*labels} - {NEGATIVE}:
-        trace = rng.uniform(0, 0.08, len(shows)) * ~cells.metaphase  # too weak to count as seen
-        strength = np.where(shows[:, label], rng.uniform(0.45, 1, len(shows)), trace)
-        green += strength[cells.labels] * draw_pattern(cells, label)
-    stains = (("red", cells.red), ("green", green), ("blue", cells.blue), ("yellow", cells.yellow))
-    for (stain, light), gain in zip(stains, rng.uniform((95, 50, 110, 90), (185, 150, 200, 180))):
-        light = light * gain * np.exp(rng.normal(0, 0.2, len(shows)))[cells.labels]
-        light = cv2.GaussianBlur(light, (0, 0), max(rng.uniform(0.1, 0.2) / um, 0.4))
-        light += rng.standard_normal(light.shape) * np.sqrt(0.6 * light + 1.5)  # shot and read noise
-        path = root / ("train", "test")[split] / f"{name}_{stain}.png"
-        path.write_bytes(cv2.imencode(".png", np.uint8(np.clip(light, 0, 255)))[1])
-    (root / "masks" / f"{name}.png").write_bytes(cv2.imencode(".png", cells.labels)[1])
-    size, masks = f"{name},{side},{side}", [encode_mask(cells.labels == cell) for cell in range(len(shows))]
-    truth = "\n".join(f"{size},{label},{masks[cell]}" for cell, label in np.argwhere(shows))
-    return f"{name},{'|'.join(map(str, labels))}", f"{size},0 1 {encode_mask(cells.labels >= 0)}", truth
+def _holds(path, call):
+    """Whether a JSON file was written by this call; what came out of it is not compared."""
+    try:
+        content = loads(path.read_text())
+    except (OSError, JSONDecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and {name: content.get(name) for name in call} == call
 
 
-def _choose_cells(rng, labels, must, metaphase, weakness):
-    """Which cell shows which class, bool (cells + 1, 19): the cells of a field agree, fields differ."""
-    shows, others = np.zeros((len(metaphase), N_CLASSES), bool), np.flatnonzero(~metaphase)[1:]
-    for label in {*labels} - {SPINDLE, NEGATIVE}:
-        mean = max(SHARES[label] ** weakness, 1e-3)
-        number = rng.binomial(len(others), rng.beta(2 * mean, 2 - 2 * mean) if mean < 1 else 1)
-        shows[rng.permutation(others)[: max(number, label in must)], label] = True
-    shows[metaphase, SPINDLE] = SPINDLE in labels
-    shows[1:, NEGATIVE] = ~shows[1:, :NEGATIVE].any(axis=1)
-    return shows
+def _check_free(root, call):
+    """Raise unless `root` is missing, has no files, or was begun by this call."""
+    if root.is_dir():
+        killed = _holds(root / BEGUN, call) and not (root / FINISHED).exists()
+        if killed or not any(path.is_file() for path in root.rglob("*")):
+            return
+    elif not root.exists():
+        return
+    raise FileExistsError(
+        f"{root} holds something else (another data set, other parameters or another version of the simulator); "
+        "name a new folder, or delete this one yourself"
+    )
+
+
+def _draw_all(write, plan, workers):
+    workers = min(workers or os.cpu_count() or 1, len(plan))
+    progress = partial(tqdm, desc="simulate", total=len(plan), unit="field")
+    if workers == 1 or len(plan) <= FEW:
+        return list(progress(map(write, plan)))
+    # Fresh processes, since forking one that holds TensorFlow can hang; one thread each, since all cores are busy.
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        with _bare_main():
+            results = pool.map(write, plan)
+        return list(progress(results))
+
+
+@contextmanager
+def _bare_main():
+    """Hide the running script while workers start.
+
+    They would import it again, which starts over a script without ``if __name__ == "__main__"`` and fails for
+    one read from standard input; they need nothing of it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _write_field(root: Path, call: dict, plan: FieldPlan) -> _Written:
+    """Draw a field and write its images and masks."""
+    rng = np.random.default_rng([call["seed"], SPLITS.index(plan.split), plan.index])
+    name = str(uuid.UUID(bytes=rng.bytes(16), version=4))
+    field = draw_field(rng, plan.side, call["pixel_size_um"], list(plan.labels), call["weakness"], plan.must)
+    for channel, plane in zip(CHANNELS, cv2.split(field.image)):
+        _write_png(root / plan.split / f"{name}_{channel}.png", plane)
+    _write_png(root / "masks" / f"{name}.png", field.masks)
+    whole = encode_mask(np.ones(field.masks.shape, bool))
+    return _Written(
+        split=plan.split,
+        label_row=(name, "|".join(map(str, plan.labels))),
+        sample_row=(name, plan.side, plan.side, f"0 1 {whole}"),
+        truth_rows=_truth_rows(name, field),
+        shows=field.shows,
+    )
+
+
+def _truth_rows(name: str, field: Field) -> list[tuple]:
+    height, width = field.masks.shape
+    texts = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(field.masks), start=1):
+        mask = field.masks[rows, columns] == number
+        texts.append(counts_to_text(box_counts(mask, rows.start, columns.start, height, width)))
+    return [(name, width, height, label, texts[cell]) for cell, label in np.argwhere(field.shows)]
+
+
+def _write_png(path, image):
+    path.write_bytes(cv2.imencode(".png", image)[1])
+
+
+def _write_tables(root, written):
+    train, test = ([field for field in written if field.split == split] for split in SPLITS)
+    shape = ("ID", "ImageWidth", "ImageHeight")
+    truth = (*shape, "Label", "Mask")
+    _write_csv(root / "train.csv", ("ID", "Label"), [field.label_row for field in train])
+    _write_csv(root / "sample_submission.csv", (*shape, "PredictionString"), [field.sample_row for field in test])
+    _write_csv(root / "truth_train.csv", truth, [row for field in train for row in field.truth_rows])
+    _write_csv(root / "truth.csv", truth, [row for field in test for row in field.truth_rows])
+
+
+def _write_csv(path, header, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _measure_priors(written):
+    groups = {"all": SPLITS, "train": ("train",), "test": ("test",)}
+    return {
+        name: measure_prior(np.concatenate([field.shows for field in written if field.split in splits]))
+        for name, splits in groups.items()
+    }
+
+
+def _print_priors(prior):
+    of_all = prior["all"]
+    print(f"{of_all['cells']} cells, {of_all['share_negative']:.1%} of them Negative; share of cells that show")
+    for label, name in enumerate(CLASS_NAMES):
+        print(f"{label:4d} {name:42s} {of_all['share_of_cells'][str(label)]:6.1%}")
