@@ -227,10 +227,11 @@ def main():
     labelling(real, 0.08, "real fields") if real else print("  skipped: real fields")
     labelling(simulated[:6], dataset.pixel_size_um, "simulated")
     print("hpacellseg")
-    if has("torch", "pytorch_zoo", "hpacellseg"):
+    needed = ("torch", "torchvision", "pytorch_zoo", "hpacellseg")
+    missing = [name for name in needed if not has(name)]
+    if not missing:
         networks()
     else:
-        missing = [name for name in ("torch", "pytorch_zoo", "hpacellseg") if not has(name)]
         print(f"  skipped: comparison with upstream; {', '.join(missing)} not installed (requirements-hpacellseg.txt)")
 
 
