@@ -9,9 +9,11 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -33,20 +35,25 @@ def main() -> None:
     print(f"second run:  {second['seconds']:.0f} s, every stage skipped")
     print(f"score:       mAP {score['mean_average_precision']:.3f} on simulated fields")
     for name, manifest in manifests.items():
-        print(f"{name:16s} " + ", ".join(f"{value} {key}" for key, value in manifest["counts"].items()))
+        counts = ", ".join(f"{value} {key}" for key, value in manifest["counts"].items())
+        print(f"{name:16s} {first['notebooks'][name]:4s} s: {counts}")
 
 
 def run_demo(out: Path) -> dict:
-    """Seconds and the peak of the summed memory (RSS, GB) of `make demo` and all its processes."""
+    """What `make demo` took: seconds, in all and by notebook, and the peak of the memory of all its processes (GB)."""
     start, peak = time.monotonic(), 0
-    process = subprocess.Popen(["make", "--no-print-directory", "demo", f"DEMO={out}"], stdout=sys.stderr)
-    tree = psutil.Process(process.pid)
-    while process.poll() is None:
-        peak = max(peak, sum(_memory(child) for child in [tree, *_children(tree)]))
-        time.sleep(0.5)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(["make", "--no-print-directory", "demo", f"DEMO={out}"], stdout=log)
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            peak = max(peak, sum(_memory(child) for child in [tree, *_children(tree)]))
+            time.sleep(0.5)
+        log.seek(0)
+        printed = log.read()
     if process.returncode:
-        sys.exit(f"make demo failed with exit code {process.returncode}")
-    return {"seconds": time.monotonic() - start, "gigabytes": peak / 1e9}
+        sys.exit(f"{printed}\nmake demo failed with exit code {process.returncode}")
+    notebooks = dict(re.findall(r"\] (\w+): done in (\d+) s", printed))
+    return {"seconds": time.monotonic() - start, "gigabytes": peak / 1e9, "notebooks": notebooks}
 
 
 def _children(process: psutil.Process) -> list:

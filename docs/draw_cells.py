@@ -4,6 +4,7 @@
 """
 
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,7 +32,7 @@ def main() -> None:
     for axis in panels.values():
         axis.set_axis_off()
     panels["field"].imshow(composite(field))
-    panels["field"].set_title(f"A field labelled\n{names_of(labels)}", loc="left", fontsize=11)
+    panels["field"].set_title(textwrap.fill(f"A field labelled {names_of(labels)}", 36), loc="left", fontsize=11)
     panels["cells"].imshow(outlined(np.repeat(stretched(field[..., 1])[..., None], 3, axis=2), cells))
     panels["cells"].set_title("The protein channel,\nand its cells", loc="left", fontsize=11)
     largest = sorted(rows, key=lambda row: -row["area"])[:8]

@@ -31,7 +31,8 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: st
         label = f"{SHORT_NAMES[scores.argmax()]}\n{scores.max():.2f}"
         for axis in axes[0]:
             place = (columns.mean() * factor, rows.mean() * factor)
-            axis.text(*place, label, color="white", fontsize=7, ha="center", va="center", bbox=box)
+            text = axis.text(*place, label, color="white", fontsize=7, ha="center", va="center", bbox=box, clip_on=True)
+            text.set_in_layout(False)  # a label at the border must not shrink the picture
     axes[0, 0].set_title(title, fontsize=9, loc="left")
     axes[0, 1].set_title("protein channel", fontsize=9, loc="left")
     return finished(figure)
