@@ -34,7 +34,7 @@ shown: int = 4  # fields shown with their predictions
 # %%
 import warnings
 
-from hpa_utils import images, manifest, masks, paths, tables
+from hpa_utils import manifest, paths, tables
 from hpa_utils.crops import Bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.inference import blend, load_models, predict_bags
@@ -42,6 +42,7 @@ from hpa_utils.plots import inference as plots
 from hpa_utils.plots.train import class_scores
 from hpa_utils.scoring import publish_submission, score_submission, submission_rows
 from hpa_utils.scoring import validate_submission, write_submission
+from hpa_utils.segmentation import report
 
 # %%
 dataset = open_dataset(paths.find_data(data))
@@ -98,11 +99,10 @@ if paths.on_kaggle():
 
 # %%
 by_field = predictions.groupby("image_id", sort=False).indices
-for row in fields[fields["n_cells"] > 0].head(shown).itertuples():
-    own, places = cells[cells["image_id"] == row.image_id], by_field[row.image_id]
-    field = images.read_field(dataset.folders[split], row.image_id)
-    labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width)
-    display(plots.predicted_field(field, labels, predictions.iloc[places], row.image_id[:8]))
+for row in fields[fields["image_id"].isin(by_field)].head(shown).itertuples():
+    field, labels = report.field_and_labels(dataset, cells, row)
+    own = predictions.iloc[by_field[row.image_id]]
+    display(plots.predicted_field(field, labels, own, row.image_id[:8]))
 
 # %% [markdown]
 # ## The most confident cells of each class

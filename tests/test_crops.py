@@ -113,13 +113,15 @@ def test_a_part_is_made_again_only_for_another_configuration(segmented, tmp_path
 
 
 def test_a_field_that_has_gone_is_set_aside_and_tried_again(segmented, tmp_path):
-    dataset, *_ = segmented
+    dataset, _, cells = segmented
     path = dataset.folders["train"] / "train-02_green.png"
     content = path.read_bytes()
     path.unlink()
     _, done = write_all(segmented, tmp_path / "03")
     assert [row["image_id"] for row in done[0]["set_aside"]] == ["train-02"]
-    assert len(Bags(tmp_path / "03" / "bags", "train")) == 11
+    bags = Bags(tmp_path / "03" / "bags", "train")
+    assert len(bags) == 11 and "train-02" not in set(bags.table["image_id"])
+    bags.check_cells(cells[cells["split"] == "train"])  # the others are still the same cells
     path.write_bytes(content)
     _, done = write_all(segmented, tmp_path / "03")
     assert done[0]["set_aside"] == [] and len(Bags(tmp_path / "03" / "bags", "train")) == 12

@@ -104,7 +104,8 @@ def write_bags(part: BagPart, reuse: bool = True) -> dict:
         "bytes": sum(len(png) for bag in rows for png in bag["crops"]),
         "set_aside": set_aside,
     }
-    metadata = {"summary": json.dumps(summary), "cells_fingerprint": tables.cells_fingerprint(part.cells)}
+    written = part.cells[part.cells["image_id"].isin([bag["image_id"] for bag in rows])]
+    metadata = {"summary": json.dumps(summary), "cells_fingerprint": tables.cells_fingerprint(written)}
     tables.write_part(path, rows, BAGS, part.key, metadata, row_group_size=1)
     return summary
 
