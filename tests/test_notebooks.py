@@ -108,6 +108,16 @@ def test_the_submission_is_valid_and_its_score_is_the_one_written(finished_run, 
     assert scores["mean_average_precision"] > 0
 
 
+def test_a_run_leaves_nothing_outside_its_output_root(tiny_dataset, tmp_path, monkeypatch):
+    working = tmp_path / "working"
+    working.mkdir()
+    monkeypatch.chdir(working)
+    before = sorted(path.relative_to(tiny_dataset) for path in tiny_dataset.rglob("*"))
+    run_notebooks(data=str(tiny_dataset), out=str(tmp_path / "out"), notebooks="01")
+    assert not list(working.iterdir())
+    assert sorted(path.relative_to(tiny_dataset) for path in tiny_dataset.rglob("*")) == before
+
+
 def test_finished_notebooks_are_skipped(finished_run, simulated, capsys):
     run_notebooks(data=str(simulated), out=str(finished_run), preset="quick")
     assert capsys.readouterr().out.count("finished before, skipped") == 5

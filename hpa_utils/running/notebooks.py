@@ -1,14 +1,15 @@
 """The notebooks in order: py:percent → .ipynb → papermill → HTML, skipping what is finished."""
 
+import contextlib
 import logging
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
-from jupyter_core.paths import jupyter_runtime_dir
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
@@ -189,15 +190,16 @@ def _execute(name: str, parameters: dict, stage: Path) -> None:
     executed, source = stage / f"{name}.ipynb", stage / f".{name}.source.ipynb"
     nbformat.write(jupytext.read(NOTEBOOKS / f"{name}.py"), source)
     try:
-        papermill.execute_notebook(
-            source,
-            executed,
-            parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=True,
-            config=Config({"KernelManager": {"transport": _transport()}}),
-        )
+        with _kernel_channels() as channels:
+            papermill.execute_notebook(
+                source,
+                executed,
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                log_output=True,
+                config=channels,
+            )
     except PapermillExecutionError as error:
         first_line = error.source.strip().partition("\n")[0]
         raise NotebookFailed(
@@ -212,9 +214,14 @@ def _execute(name: str, parameters: dict, stage: Path) -> None:
             _write_html(executed)
 
 
-def _transport() -> str:
-    """How to talk to a kernel: by files, which others cannot listen to, where their paths are short enough."""
-    return "ipc" if os.name == "posix" and len(jupyter_runtime_dir()) < 50 else "tcp"
+@contextlib.contextmanager
+def _kernel_channels():
+    """Where a kernel is talked to: sockets in a folder of their own, which others cannot listen to, not TCP ports."""
+    if os.name != "posix":
+        yield Config()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
 def _write_html(executed: Path) -> None:
