@@ -98,6 +98,23 @@ def file_digest(folder: str | Path, image_id: str) -> str:
     return digest.hexdigest()
 
 
+def set_aside_unchanged(folders: dict[str, Path], set_aside: list[dict]) -> bool:
+    """Whether the files of the fields set aside are still the ones that failed.
+
+    Parameters
+    ----------
+    folders : dict of str to Path
+        Image folder of each split; fields of other splits are passed over.
+    set_aside : list of dict
+        `image_id`, `split` and `error_files`, the `file_digest` of then.
+    """
+    return all(
+        row["error_files"] == file_digest(folders[row["split"]], row["image_id"])
+        for row in set_aside
+        if row["split"] in folders
+    )
+
+
 def _read_plane(path: Path, channel: str) -> np.ndarray:
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None

@@ -9,7 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from hpa_utils import images
 from hpa_utils.dataset import Dataset
 from hpa_utils.paths import write_json
 
@@ -66,15 +65,6 @@ def split_fingerprint(dataset: Dataset, split: str) -> str:
     table = {"train": "train.csv", "test": "sample_submission.csv"}[split]
     tables = {name: digest(dataset.root / name) for name in (table, "dataset.json")}
     return digest([tables, dataset.files.get(split, {})])
-
-
-def unchanged_set_aside(dataset: Dataset, set_aside: list[dict]) -> bool:
-    """Whether the files of the fields set aside are still the ones that failed."""
-    return all(
-        row["error_files"] == images.file_digest(dataset.folders[row["split"]], row["image_id"])
-        for row in set_aside
-        if row["split"] in dataset.folders
-    )
 
 
 def configure(cls: type, section: str, config: str | Path = "", **values):

@@ -167,6 +167,22 @@ def test_masks_made_elsewhere_are_brought_to_the_size_of_the_field(tmp_path):
         assert set(np.unique(nuclei)) <= {0, 1, 2} and (nuclei[nuclei > 0] == cells[nuclei > 0]).all()
 
 
+def test_masks_of_another_folder_are_other_cells(tiny_dataset, tmp_path):
+    dataset = open_dataset(tiny_dataset)
+    found = []
+    for name, cells in (("one", 1), ("many", 12)):
+        folder = tmp_path / name
+        folder.mkdir()
+        mask = np.zeros((96, 128), np.uint8)
+        for cell in range(cells):
+            mask[40:56, 8 * cell : 8 * cell + 6] = cell + 1
+        for image_id in dataset.image_ids("train"):
+            cv2.imwrite(str(folder / f"{image_id}.png"), mask)
+        plan = plan_segmentation(dataset, ["train"], ReferenceMasks(folder, 0.32), tmp_path / "02")
+        found.append(sum(segment_part(part)["reused"] for part in plan))
+    assert found == [0, 0]  # the same names, but not the same masks
+
+
 def test_configuration_is_plain_json():
     assert dataclasses.asdict(CropConfig()) == {"size": 128, "margin_um": 0.8}
 

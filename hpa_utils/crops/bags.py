@@ -40,6 +40,7 @@ class BagPart:
     """The work of one part: the fields and cells whose crops it holds; small enough to be sent to a worker."""
 
     name: str
+    split: str
     folder: Path
     fields: pd.DataFrame
     cells: pd.DataFrame
@@ -65,6 +66,7 @@ def plan_bags(
             plan.append(
                 BagPart(
                     name=f"part-{split}-{number:04d}.parquet",
+                    split=split,
                     folder=dataset.folders[split],
                     fields=part_fields,
                     cells=part_cells,
@@ -87,7 +89,7 @@ def write_bags(part: BagPart, reuse: bool = True) -> dict:
     path = part.stage / "bags" / part.name
     if reuse and tables.part_key(path) == part.key:
         done = part_summary(path)
-        if all(row["error_files"] == images.file_digest(part.folder, row["image_id"]) for row in done["set_aside"]):
+        if images.set_aside_unchanged({part.split: part.folder}, done["set_aside"]):
             return done
     rows, set_aside = [], []
     by_field = dict(list(part.cells.groupby("image_id")))

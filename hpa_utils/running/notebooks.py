@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from hpa_utils import manifest
+from hpa_utils import images, manifest
 from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import (
     REPOSITORY,
@@ -27,6 +27,7 @@ from hpa_utils.paths import (
 )
 from hpa_utils.running.index import write_index
 from hpa_utils.running.parameters import parse_assignments, read_parameters, read_preset, resolve
+from hpa_utils.segmentation.reference import mask_sizes
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 DEFAULT = ("01_eda", "02_segmentation", "03_cell_crops", "04_train", "05_inference")
@@ -91,7 +92,7 @@ def run_notebooks(
     if segmenter:
         fixed["02.segmenter"] = segmenter
     if model:
-        fixed |= _use_model(Path(model).absolute(), dataset, names)
+        fixed |= _use_model(Path(model).absolute(), dataset)
     layers = [read_preset(NOTEBOOKS / "presets.json", preset)] if preset else []
     selected = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in names}
     everywhere = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in DEFAULT}
@@ -126,7 +127,7 @@ def _select(notebooks: str, with_model: bool) -> list[str]:
     return [name for name in available if name[:2] in wanted and not (with_model and name == "04_train")]
 
 
-def _use_model(model: Path, dataset: Dataset, names: list[str]) -> dict:
+def _use_model(model: Path, dataset: Dataset) -> dict:
     """Assignments that make 03 crop as `model` was trained, and 05 use it."""
     config = find_model("", model) / "config.json"
     fixed = {"03.config": str(config), "05.model": str(model)}
@@ -153,12 +154,17 @@ def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> di
         inputs |= {path.name: manifest.digest(path) for path in truths}
     for stage in READS.get(name, DEFAULT):
         if stage == "04_train" and parameters.get("model"):
-            inputs[stage] = manifest.digest(Path(parameters["model"]) / "config.json")
+            model = Path(parameters["model"])
+            files = [model / "config.json", *sorted(model.glob("*.keras"))]
+            inputs[stage] = manifest.digest([[path.name, manifest.digest(path)] for path in files])
             continue
         try:
             inputs[stage] = manifest.stage_digest(find_stage(out, stage))
         except FileNotFoundError:
             inputs[stage] = ""  # the notebook itself will say what is missing
+    masks = Path(parameters.get("masks") or dataset.root / "masks")
+    if parameters.get("segmenter") == "masks" and masks.is_dir():
+        inputs["masks"] = manifest.digest(mask_sizes(masks))
     if parameters.get("config"):
         inputs["config"] = manifest.digest(Path(parameters["config"]))
     return {
@@ -175,7 +181,7 @@ def _is_finished(stage: Path, run: dict, dataset: Dataset) -> bool:
         return False
     if scoring_rerun():
         return False
-    return manifest.unchanged_set_aside(dataset, found.get("set_aside", []))
+    return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
 
 
 def _sign(stage: Path, run: dict) -> None:

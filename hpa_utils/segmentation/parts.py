@@ -12,7 +12,7 @@ import numpy as np
 from hpa_utils import images, tables
 from hpa_utils.dataset import Dataset
 from hpa_utils.manifest import FORMAT, digest
-from hpa_utils.segmentation.reference import ReferenceMasks
+from hpa_utils.segmentation.reference import ReferenceMasks, mask_sizes
 from hpa_utils.segmentation.stream import ahead, attempt
 
 
@@ -48,11 +48,13 @@ class SegmentationPart:
 def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str | Path) -> list[SegmentationPart]:
     """The parts of the given splits, in order."""
     plan = []
+    sizes = mask_sizes(segmenter.folder) if isinstance(segmenter, ReferenceMasks) else {}
     for split in splits:
         for number, image_ids in enumerate(tables.plan_parts(dataset.image_ids(split))):
             labels = dataset.label_vectors(split, image_ids)
             files = {image_id: dataset.files[split].get(image_id, ()) for image_id in image_ids}
-            made_by = [type(segmenter).__name__, getattr(segmenter, "weights", ()), _mask_files(segmenter, image_ids)]
+            masks = {image_id: sizes[image_id] for image_id in image_ids if image_id in sizes}
+            made_by = [type(segmenter).__name__, getattr(segmenter, "weights", ()), masks]
             plan.append(
                 SegmentationPart(
                     name=f"part-{split}-{number:04d}.parquet",
@@ -138,10 +140,4 @@ def _is_done(part: SegmentationPart, fields_path: Path, cells_path: Path) -> boo
     if not tables.part_key(fields_path) == tables.part_key(cells_path) == part.key:
         return False
     failed = tables.failed_fields(tables.read_part(fields_path))
-    return all(row["error_files"] == images.file_digest(part.folder, row["image_id"]) for row in failed)
-
-
-def _mask_files(segmenter, image_ids: list[str]) -> list[str]:
-    folder = getattr(segmenter, "folder", None)
-    names = [f"{image_id}{extension}" for image_id in image_ids for extension in (".png", ".npz")]
-    return [name for name in names if folder and (Path(folder) / name).is_file()]
+    return images.set_aside_unchanged({part.split: part.folder}, failed)

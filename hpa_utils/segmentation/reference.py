@@ -1,5 +1,6 @@
 """Cell masks made elsewhere, read instead of segmenting: hpacellseg's published ones, say, or the truth."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import cv2
 import numpy as np
 
 from hpa_utils.segmentation.watershed import WatershedSegmenter
+
+EXTENSIONS = (".png", ".npz")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,17 @@ class ReferenceMasks:
 
 def has_mask(folder: Path, image_id: str) -> bool:
     """Whether the folder holds a mask of that ID."""
-    return any((folder / f"{image_id}{extension}").is_file() for extension in (".png", ".npz"))
+    return any((folder / f"{image_id}{extension}").is_file() for extension in EXTENSIONS)
+
+
+def mask_sizes(folder: str | Path) -> dict[str, dict[str, int]]:
+    """The masks of a folder: ID → file name → size in bytes, from one listing. Other masks have other sizes."""
+    sizes = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        image_id, extension = os.path.splitext(entry.name)
+        if extension in EXTENSIONS:
+            sizes.setdefault(image_id, {})[entry.name] = entry.stat().st_size
+    return sizes
 
 
 def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarray:
