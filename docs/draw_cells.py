@@ -10,10 +10,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils import dataset, images, simulate, tables
+from hpa_utils import dataset, images, simulate
 from hpa_utils.crops import CropConfig, cut_cell
 from hpa_utils.plots.pictures import composite, names_of, outlined, stretched
-from hpa_utils.segmentation import WatershedSegmenter
+from hpa_utils.segmentation import WatershedSegmenter, measure
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         field = images.read_field(opened.folders["train"], choice)
         labels = opened.labels[choice]
     nuclei, cells = WatershedSegmenter(pixel_size=0.32).segment(field)
-    rows = tables.cell_rows(choice, "train", cells, nuclei, field[..., 2])
+    rows = measure.cell_rows(choice, "train", cells, nuclei, field[..., 2])
     figure = plt.figure(figsize=(13, 3.7))
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.88, wspace=0.04, hspace=0.04)
     layout = [["field", "cells", *"abcd"], ["field", "cells", *"efgh"]]

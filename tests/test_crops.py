@@ -56,7 +56,7 @@ def test_a_crop_is_an_rgba_png_in_the_order_of_the_channels():
 
 
 def test_tensorflow_decodes_the_same_planes():
-    from hpa_utils.crops.bags import decode_tensor
+    from hpa_utils.crops.batches import decode_tensor
 
     crop = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     assert (decode_tensor(encode_crop(crop), 16).numpy() == crop).all()
@@ -137,7 +137,7 @@ def test_bags_of_other_cells_are_refused(segmented, tmp_path):
 
 
 def test_batches_pad_with_blanks_and_repeat_under_a_seed(segmented, tmp_path):
-    from hpa_utils.crops.bags import training_dataset
+    from hpa_utils.crops.batches import training_dataset
 
     write_all(segmented, tmp_path / "03")
     bags = Bags(tmp_path / "03" / "bags", "train")

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks, tables
+from hpa_utils.segmentation import measure
 
 
 def two_cells():
@@ -19,7 +20,7 @@ def test_cells_are_measured():
     cells, nuclei = two_cells()
     blue = np.zeros((6, 8), np.uint8)
     blue[0, 0], blue[3, 5] = 200, 100
-    corner, inside = tables.cell_rows("a", "train", cells, nuclei, blue)
+    corner, inside = measure.cell_rows("a", "train", cells, nuclei, blue)
     assert [corner[key] for key in ("cell_id", "y0", "x0", "y1", "x1")] == [1, 0, 0, 2, 3]
     assert (corner["area"], inside["area"], inside["nucleus_area"]) == (6, 9, 1)
     assert (corner["nucleus_blue_mean"], inside["nucleus_blue_mean"], inside["nucleus_blue_std"]) == (200, 100, 0)
@@ -30,7 +31,7 @@ def test_cells_are_measured():
 
 def test_no_cells_no_rows():
     empty = np.zeros((6, 8), np.uint16)
-    assert tables.cell_rows("a", "train", empty, empty, empty.astype(np.uint8)) == []
+    assert measure.cell_rows("a", "train", empty, empty, empty.astype(np.uint8)) == []
 
 
 @pytest.mark.parametrize(("n", "parts", "size"), [(1, 1, 1), (8, 1, 8), (9, 2, 8), (160, 16, 10), (21806, 110, 200)])
@@ -42,7 +43,7 @@ def test_parts_hold_8_to_200_fields_and_few_files(n, parts, size):
 
 def cell_table():
     cells, nuclei = two_cells()
-    return pd.DataFrame(tables.cell_rows("a", "train", cells, nuclei, np.zeros((6, 8), np.uint8)))
+    return pd.DataFrame(measure.cell_rows("a", "train", cells, nuclei, np.zeros((6, 8), np.uint8)))
 
 
 def test_a_part_comes_back_with_its_key(tmp_path):

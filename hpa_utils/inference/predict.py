@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from hpa_utils.crops.bags import Bags, cell_dataset
+from hpa_utils.crops.batches import cell_dataset
+from hpa_utils.crops.reading import Bags
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.model import FieldPooling
 

@@ -12,6 +12,7 @@ import numpy as np
 from hpa_utils import images, tables
 from hpa_utils.dataset import Dataset
 from hpa_utils.manifest import FORMAT, digest
+from hpa_utils.segmentation import measure
 from hpa_utils.segmentation.reference import ReferenceMasks, mask_sizes
 from hpa_utils.segmentation.stream import ahead, attempt
 
@@ -122,12 +123,12 @@ def _segment(segmenter, image_id: str, field: np.ndarray) -> tuple[np.ndarray, n
 def _rows(part: SegmentationPart, image_id: str, labels: np.ndarray, found) -> tuple[dict, list[dict]]:
     """Row of the field table and rows of the cell table."""
 
-    def measure(found):
+    def measured(found):
         field, (nuclei, cells) = found
-        rows = tables.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
+        rows = measure.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
         return tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size), rows
 
-    found = attempt(measure, found)
+    found = attempt(measured, found)
     if not isinstance(found, Exception):
         return found
     # whatever is wrong with one field must not stop the other 21,805

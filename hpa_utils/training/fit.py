@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa_utils.crops.bags import Bags, training_dataset
+from hpa_utils.crops.batches import training_dataset
+from hpa_utils.crops.reading import Bags
 from hpa_utils.model import BACKBONES, build_backbone, build_bag_model, unfreeze
 
 
