@@ -24,7 +24,7 @@ def main() -> None:
         field = images.read_field(opened.folders["train"], choice)
         labels = opened.labels[choice]
     nuclei, cells = WatershedSegmenter(pixel_size=0.32).segment(field)
-    rows = measure.cell_rows(choice, "train", cells, nuclei, field[..., 2])
+    rows = measure.cell_rows(choice, "train", cells, nuclei, field)
     figure = plt.figure(figsize=(13, 3.7))
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.88, wspace=0.04, hspace=0.04)
     layout = [["field", "cells", *"abcd"], ["field", "cells", *"efgh"]]

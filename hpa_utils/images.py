@@ -98,6 +98,12 @@ def file_digest(folder: str | Path, image_id: str) -> str:
     return digest.hexdigest()
 
 
+def describe_failure(folder: str | Path, image_id: str, error: Exception) -> dict:
+    """Why a field is set aside, as manifests and the field table say it: `error` and `error_files`."""
+    reason = f"{type(error).__name__}: {error}".replace(str(folder), Path(folder).name)
+    return {"error": reason, "error_files": file_digest(folder, image_id)}
+
+
 def set_aside_unchanged(folders: dict[str, Path], set_aside: list[dict]) -> bool:
     """Whether the files of the fields set aside are still the ones that failed.
 

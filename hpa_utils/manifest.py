@@ -10,15 +10,17 @@ import json
 from pathlib import Path
 
 from hpa_utils.dataset import Dataset
-from hpa_utils.paths import write_json
+from hpa_utils.paths import drop_temporaries, write_json
 
-FORMAT = 1  # raised when a table or file between the notebooks changes its meaning
-SECTIONS = ("format", "crops", "training", "blending", "segmenter", "weights", "cells_fingerprint")
+FORMAT = 2  # raised when a table or file between the notebooks changes its meaning
+SECTIONS = ("format", "crops", "model", "augmentation", "training", "soft_labels", "blending")
+SECTIONS += ("segmenter", "weights", "cells_fingerprint")
 
 
 def begin(stage: str | Path) -> None:
     """Make the stage's folder and withdraw the manifest of an earlier run: what follows is not finished yet."""
     Path(stage).mkdir(parents=True, exist_ok=True)
+    drop_temporaries(stage)
     (Path(stage) / "manifest.json").unlink(missing_ok=True)
 
 
@@ -117,6 +119,20 @@ def check_same(section: str, first: dict, second: dict, first_folder: Path, seco
                 f"{section}.{name} is {first.get(name)} in {first_folder} but {second.get(name)} in {second_folder}: "
                 f"make the latter again with `config={first_folder / 'config.json'}`"
             )
+
+
+def same_section(section: str, stages: list[Path]) -> dict:
+    """A section of the configuration that all these stages were made with.
+
+    Raises
+    ------
+    ValueError
+        If two of them differ (`check_same`).
+    """
+    found = [read_manifest(stage)["configuration"][section] for stage in stages]
+    for other, stage in zip(found, stages, strict=True):
+        check_same(section, found[0], other, stages[0], stage)
+    return found[0]
 
 
 def _read_sections(path: Path) -> dict:

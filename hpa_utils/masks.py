@@ -8,6 +8,7 @@ import base64
 import binascii
 import zlib
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco
 
@@ -61,9 +62,13 @@ def box_counts(mask: np.ndarray, y0: int, x0: int, height: int, width: int) -> b
     ends = (column + x0) * height + row + y0
     joined = starts[1:] == ends[:-1]  # a run that leaves a column at its foot and enters the next at its head
     starts, ends = starts[np.r_[True, ~joined][: starts.size]], ends[np.r_[~joined, True][: ends.size]]
-    edges = np.stack([starts, ends], axis=1).ravel()
-    runs = np.diff(np.r_[0, edges, height * width])
-    if edges.size and edges[-1] == height * width:
+    return run_counts(starts, ends, height, width)
+
+
+def run_counts(starts: np.ndarray, ends: np.ndarray, height: int, width: int) -> bytes:
+    """COCO counts of the mask made of these runs (half-open, apart), in pixels column by column over the field."""
+    runs = np.diff(np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]]))
+    if len(ends) and ends[-1] == height * width:
         runs = runs[:-1]
     return coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)["counts"]
 
@@ -143,7 +148,8 @@ def paint_labels(counts: list[bytes], numbers: list[int], height: int, width: in
         raise ValueError("masks of one field overlap")
     lengths = np.diff(np.r_[0, np.stack([starts, ends], axis=1).ravel(), height * width])
     runs = np.r_[np.stack([np.zeros_like(values), values], axis=1).ravel(), 0].astype(np.uint16)
-    return np.ascontiguousarray(np.repeat(runs, lengths).reshape(width, height).T)
+    # cv2 transposes in blocks, several times as fast as a strided copy
+    return cv2.transpose(np.repeat(runs, lengths).reshape(width, height))
 
 
 def _run_lengths(counts: bytes) -> np.ndarray:

@@ -1,12 +1,17 @@
 """Where things are: the data set, earlier stages, Kaggle's mounts; and how files are replaced."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
+import uuid
 from pathlib import Path
 
 COMPETITION = "hpa-single-cell-image-classification"
 REPOSITORY = Path(__file__).resolve().parent.parent
+KAGGLE_WORKING = Path("/kaggle/working")
+KAGGLE_OUTPUT_BYTES = 20_000_000_000  # what a kernel may leave in its working folder
 
 
 def find_data(root: str | Path = "") -> Path:
@@ -21,7 +26,7 @@ def find_out(out: str | Path = "") -> Path:
     """The output root: `out`, else ``HPA_OUT``, else Kaggle's working folder, else ``runs/demo/out``."""
     if out or os.environ.get("HPA_OUT"):
         return Path(out or os.environ["HPA_OUT"])
-    return Path("/kaggle/working") if on_kaggle() else REPOSITORY / "runs" / "demo" / "out"
+    return KAGGLE_WORKING if on_kaggle() else REPOSITORY / "runs" / "demo" / "out"
 
 
 def find_stage(out: str | Path, name: str) -> Path:
@@ -32,11 +37,39 @@ def find_stage(out: str | Path, name: str) -> Path:
     FileNotFoundError
         Naming the notebook to run first.
     """
-    places = [Path(out) / name, *find_inputs(name)]
-    for folder in places:
-        if (folder / "manifest.json").is_file():
-            return folder
-    raise FileNotFoundError(f"no finished {name} in {Path(out)}: run that notebook first (`--notebooks {name[:2]}`)")
+    return find_stages(out, name)[0]
+
+
+def find_stages(out: str | Path, name: str) -> list[Path]:
+    """Folders of an earlier stage: the one in the output root, else all that are attached, as shards are on Kaggle.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the notebook to run first.
+    """
+    own = Path(out) / name
+    found = [folder for folder in [own, *find_inputs(name)] if (folder / "manifest.json").is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"no finished {name} in {Path(out)}: run that notebook first (`--notebooks {name[:2]}`)"
+        )
+    return [own] if found[0] == own else found
+
+
+def listed_stages(roots: str, name: str) -> list[Path]:
+    """Folders of a stage in other output roots, joined by a comma; none for an empty text.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the first root that has not finished that stage.
+    """
+    folders = [Path(root.strip()) / name for root in roots.split(",") if root.strip()]
+    for folder in folders:
+        if not (folder / "manifest.json").is_file():
+            raise FileNotFoundError(f"no finished {name} in {folder.parent}: is it an output root?")
+    return folders
 
 
 def find_model(out: str | Path, folder: str | Path = "") -> Path:
@@ -70,17 +103,50 @@ def scoring_rerun() -> bool:
     return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
+def free_bytes(folder: str | Path) -> int:
+    """Bytes that can still be written under `folder`, which need not exist yet; on Kaggle within its output limit."""
+    folder = Path(folder).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if on_kaggle() and folder.is_relative_to(KAGGLE_WORKING):
+        used = sum(path.stat().st_size for path in KAGGLE_WORKING.rglob("*") if path.is_file())
+        free = min(free, KAGGLE_OUTPUT_BYTES - used)
+    return free
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path):
-    """Yield a temporary path beside `path`; renamed to it when the block ends well, removed when it fails."""
+    """Yield a temporary path beside `path`; renamed to it when the block ends well, removed when it fails.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, naming the folder and the way out, where the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # two workers on different machines may write the same file: the later rename wins, neither is torn
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full, {path.name} was not written. What is finished stays: make room, or continue with "
+            "another output root, and run the same command again",
+            str(path.parent),
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def drop_temporaries(folder: str | Path) -> None:
+    """Remove the temporary files of `replacing` that a killed run left anywhere under `folder`."""
+    for path in Path(folder).rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:

@@ -4,7 +4,11 @@ A part holds the fields that `plan_parts` gives it, whatever the number of worke
 the key of the configuration and the input that it was made from. A part whose key matches is never made again.
 """
 
+import contextlib
+import errno
 import hashlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,7 @@ import pyarrow.parquet as pq
 
 from hpa_utils import images
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.paths import replacing
+from hpa_utils.paths import free_bytes, replacing
 
 FIELDS = pa.schema(
     {
@@ -46,6 +50,9 @@ CELLS = pa.schema(
         "nucleus_edge_fraction": pa.float32(),
         "nucleus_blue_mean": pa.float32(),
         "nucleus_blue_std": pa.float32(),
+        "roundness": pa.float32(),
+        "nucleus_red_ratio": pa.float32(),
+        "red_focus": pa.float32(),
         "rle": pa.binary(),
     }
 )
@@ -74,7 +81,7 @@ def field_row(image_id: str, split: str, field: np.ndarray, n_cells: int, labels
     }
 
 
-def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, digest: str) -> dict:
+def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, error_files: str) -> dict:
     """Row of the field table for a field set aside: no size, no cells, but its labels and the reason."""
     return {
         "image_id": image_id,
@@ -87,30 +94,94 @@ def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, 
         "percentiles": np.zeros(16, np.float32),
         "blue_hash": "",
         "error": error,
-        "error_files": digest,
+        "error_files": error_files,
     }
 
 
-def write_part(
-    path: str | Path,
-    rows: list[dict],
-    schema: pa.Schema,
-    key: str,
-    metadata: dict | None = None,
-    row_group_size: int | None = None,
-) -> None:
+def select_shard(plan: list, shard: str) -> list:
+    """The parts of a plan that shard ``"i/n"`` makes: every n-th, from the i-th; all of them where `shard` is empty.
+
+    Several kernels, each with a shard and an output root of its own, together make the whole.
+
+    Raises
+    ------
+    ValueError
+        If the text is not two numbers 1 ≤ i ≤ n.
+    """
+    if not shard:
+        return plan
+    number, _, count = shard.partition("/")
+    if not (number.strip().isdecimal() and count.strip().isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"shard is {shard!r}; expected i/n with 1 ≤ i ≤ n, such as 1/4")
+    return plan[int(number) - 1 :: int(count)]
+
+
+def check_room(needed: int, folder: str | Path, shard: str = "") -> str:
+    """Compare what will be written with the free space; returns a line that says both.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that this shard will write under `folder`.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, if it will not fit, with the number of shards that would.
+    """
+    free = free_bytes(folder)
+    line = f"about {needed / 1e6:,.0f} MB to write, {free / 1e6:,.0f} MB free"
+    if needed <= 0.95 * free:
+        return line
+    count = int(shard.partition("/")[2] or 1)
+    enough = math.ceil(count * needed / max(0.9 * free, 1)) if free > 0 else count
+    raise OSError(
+        errno.ENOSPC,
+        f"{line}: it will not fit. Share the work among kernels with output roots of their own, shard=1/{enough} to "
+        f"{enough}/{enough}, or make room, or write smaller crops",
+        str(folder),
+    )
+
+
+@contextlib.contextmanager
+def part_writer(path: str | Path, schema: pa.Schema, key: str, plain: tuple[str, ...] = ()) -> Iterator:
+    """A Parquet writer whose file gets its final name in one rename when the block ends well.
+
+    Parameters
+    ----------
+    key : str
+        What the part is made from; see `part_key`.
+    plain : tuple of str
+        Columns that hold compressed data already.
+    """
+    columns = ["list.element" if pa.types.is_list(field.type) else "" for field in schema]
+    columns = [".".join(filter(None, (name, inner))) for name, inner in zip(schema.names, columns, strict=True)]
+    compression = {c: "NONE" if c.partition(".")[0] in plain else "SNAPPY" for c in columns}
+    # the writer leaves a file that it opened itself open when the disk is full
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+        with pq.ParquetWriter(file, schema.with_metadata({"key": key}), compression=compression) as writer:
+            yield writer
+
+
+def write_part(path: str | Path, rows: list[dict], schema: pa.Schema, key: str, metadata: dict | None = None) -> None:
     """Write the rows of one part under its final name, in one rename, with the `key` they were made from."""
-    table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"key": key, **(metadata or {})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, row_group_size=row_group_size)
+    with part_writer(path, schema, key) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        writer.add_key_value_metadata(metadata or {})
+
+
+def part_metadata(path: str | Path) -> dict[str, str]:
+    """What was written beside the rows of a part; empty if it is missing or not a whole Parquet file."""
+    try:
+        found = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    return {name.decode(): value.decode() for name, value in found.items()}
 
 
 def part_key(path: str | Path) -> str:
     """The key in a part's metadata; "" if the part is missing or not a whole Parquet file."""
-    try:
-        return (pq.read_schema(path).metadata or {}).get(b"key", b"").decode()
-    except (OSError, pa.ArrowInvalid):
-        return ""
+    return part_metadata(path).get("key", "")
 
 
 def read_part(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -118,25 +189,58 @@ def read_part(path: str | Path, columns: list[str] | None = None) -> pd.DataFram
     return pq.read_table(path, columns=columns).to_pandas()
 
 
-def drop_other_parts(folder: str | Path, names: list[str]) -> None:
-    """Remove the parts in `folder` that are not among `names`: leftovers of another data set or split."""
+def drop_other_parts(folder: str | Path, plan: list) -> None:
+    """Remove the parts in `folder` that `plan` (all shards) does not have or would make anew: leftovers."""
+    keys = {part.name: part.key for part in plan}
     for path in Path(folder).glob("part-*.parquet"):
-        if path.name not in names:
+        if part_key(path) != keys.get(path.name, "?"):
             path.unlink()
 
 
-def read_parts(folder: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """All parts of a table, in the order of their names.
+def list_parts(folders: str | Path | list[Path], split: str = "*") -> list[Path]:
+    """The parts of a table in one or several folders, in the order of their names.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     """
-    paths = sorted(Path(folder).glob("part-*.parquet"))
-    if not paths:
-        raise FileNotFoundError(f"no part-*.parquet in {folder}")
-    return pd.concat([read_part(path, columns) for path in paths], ignore_index=True)
+    folders = folders if isinstance(folders, list) else [Path(folders)]
+    found = [path for folder in folders for path in Path(folder).glob(f"part-{split}-*.parquet")]
+    if not found:
+        raise FileNotFoundError(f"no part-{split}-*.parquet in {', '.join(map(str, folders))}")
+    return sorted(found, key=lambda path: path.name)
+
+
+def read_parts(folders: str | Path | list[Path], columns: list[str] | None = None) -> pd.DataFrame:
+    """All parts of a table in one or several folders, in the order of their names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If two parts hold the same field.
+    """
+    parts = {path: read_part(path, columns) for path in list_parts(folders)}
+    check_disjoint({path: part["image_id"] for path, part in parts.items() if "image_id" in part})
+    return pd.concat(list(parts.values()), ignore_index=True)
+
+
+def check_disjoint(image_ids: dict) -> None:
+    """Raise ValueError if two sources hold the same field.
+
+    Parameters
+    ----------
+    image_ids : dict
+        Source (a path) → the IDs it holds.
+    """
+    seen = {}
+    for source, ids in image_ids.items():
+        for image_id in set(ids):
+            if image_id in seen:
+                raise ValueError(f"field {image_id} stands in {seen[image_id]} and in {source}: leave one of them out")
+            seen[image_id] = source
 
 
 def failed_fields(fields: pd.DataFrame) -> list[dict]:

@@ -97,8 +97,8 @@ def tables_of(labelled: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Field and cell table of labels by image ID, at 0.5 µm/px."""
     field_rows, cell_rows = [], []
     for image_id, cells in labelled.items():
-        rows = measure.cell_rows(image_id, "test", cells, cells, np.zeros(cells.shape, np.uint8))
         blank = np.zeros((*cells.shape, 4), np.uint8)
+        rows = measure.cell_rows(image_id, "test", cells, cells, blank)
         field_rows.append(tables.field_row(image_id, "test", blank, len(rows), np.full(19, -1), 0.5))
         cell_rows += rows
     field_rows.append(tables.error_row("broken", "test", np.full(19, -1), 0.5, "no blue channel", ""))

@@ -1,4 +1,4 @@
-"""Streaming without any network: order, batches of one kind, reading ahead, failures passed on."""
+"""Streaming without any network: order, batches of one kind, reading ahead; failures passed on."""
 
 import threading
 

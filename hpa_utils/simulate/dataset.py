@@ -2,11 +2,8 @@
 
 import csv
 import os
-import sys
-import types
 import uuid
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from json import JSONDecodeError, loads
@@ -22,6 +19,7 @@ from hpa_utils.dataset import CHANNELS
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.masks import box_counts, counts_to_text, encode_mask
 from hpa_utils.paths import write_json
+from hpa_utils.processes import fit_for_children
 from hpa_utils.simulate.fields import Field, draw_field
 from hpa_utils.simulate.labels import measure_prior
 from hpa_utils.simulate.plan import SPLITS, FieldPlan, pixel_size, plan_fields
@@ -158,24 +156,9 @@ def _draw_all(write, plan, workers):
         return list(progress(map(write, plan)))
     # Fresh processes, since forking one that holds TensorFlow can hang; one thread each, since all cores are busy.
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        with _bare_main():
+        with fit_for_children():
             results = pool.map(write, plan)
         return list(progress(results))
-
-
-@contextmanager
-def _bare_main():
-    """Hide the running script while workers start.
-
-    They would import it again, which starts over a script without ``if __name__ == "__main__"`` and fails for
-    one read from standard input; they need nothing of it.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
 
 
 def _write_field(root: Path, call: dict, plan: FieldPlan) -> _Written:

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from hpa_utils import masks
+from hpa_utils.segmentation import measure
+
+
+def rows_of(cells, nuclei, red=0, blue=0):
+    field = np.zeros((*cells.shape, 4), np.uint8)
+    field[..., 0], field[..., 2] = red, blue
+    return measure.cell_rows("a", "train", cells.astype(np.uint16), nuclei.astype(np.uint16), field)
+
+
+def disk(radius):
+    grid = np.arange(-radius - 2, radius + 3)
+    return (grid**2 + grid[:, None] ** 2 <= radius**2).astype(np.uint16)
+
+
+def test_cells_are_measured():
+    cells, nuclei, blue = np.zeros((3, 6, 8), np.uint8)
+    cells[:2, :3] = 1
+    cells[2:5, 4:7] = 2
+    nuclei[0, 0], nuclei[3, 4:6] = 1, 2
+    blue[0, 0], blue[3, 4:6] = 200, (90, 110)
+    corner, inside = rows_of(cells, nuclei, blue=blue)
+    assert [corner[key] for key in ("cell_id", "y0", "x0", "y1", "x1")] == [1, 0, 0, 2, 3]
+    assert (corner["area"], inside["area"], inside["nucleus_area"]) == (6, 9, 2)
+    assert (corner["nucleus_blue_mean"], inside["nucleus_blue_mean"], inside["nucleus_blue_std"]) == (200, 100, 10)
+    assert corner["edge_fraction"] == pytest.approx(4 / 6)  # all six pixels are outline, four of them at the border
+    assert corner["nucleus_edge_fraction"] == 1 and inside["edge_fraction"] == 0
+    assert (masks.decode_counts(inside["rle"], 6, 8) == (cells == 2)).all()
+
+
+def test_no_cells_no_rows():
+    assert rows_of(np.zeros((6, 8)), np.zeros((6, 8))) == []
+
+
+def test_a_cell_that_fills_the_field_and_one_in_its_hole():
+    cells = np.ones((5, 4))
+    cells[2, 1] = 2
+    whole, hole = rows_of(cells, np.zeros((5, 4)))
+    assert [whole[key] for key in ("y0", "x0", "y1", "x1", "area")] == [0, 0, 5, 4, 19]
+    assert whole["edge_fraction"] == pytest.approx(14 / 17)  # the hole adds three pixels that are not at the border
+    assert [masks.decode_counts(row["rle"], 5, 4).sum() for row in (whole, hole)] == [19, 1]
+
+
+def test_a_nucleus_may_be_missing_or_reach_beyond_its_cell():
+    cells, nuclei = np.zeros((2, 6, 8), np.uint8)
+    cells[1:3, 1:3], cells[4:, 6:] = 1, 2
+    nuclei[1, 1:6] = 1
+    reaching, without = rows_of(cells, nuclei, red=10, blue=100)
+    assert (reaching["nucleus_area"], reaching["nucleus_blue_mean"], reaching["nucleus_red_ratio"]) == (5, 100, 1)
+    names = ("nucleus_area", "nucleus_blue_mean", "nucleus_blue_std", "nucleus_edge_fraction", "nucleus_red_ratio")
+    assert [without[name] for name in names] == [0] * 5
+
+
+def test_a_disk_is_round_at_any_size_and_a_bar_or_a_star_is_not():
+    for radius in (10, 60):
+        (row,) = rows_of(disk(radius), disk(radius))
+        assert row["roundness"] == pytest.approx(1, abs=0.02)
+    (bar,) = rows_of(np.ones((50, 200)), np.ones((50, 200)))
+    assert bar["roundness"] == pytest.approx(4 * np.pi * 10000 / 500**2, rel=0.03)  # the outline is 2 × (50 + 200) long
+    star = np.zeros((41, 41))
+    star[18:23], star[:, 18:23] = 1, 1
+    assert rows_of(star, star)[0]["roundness"] < 0.5
+
+
+def test_red_is_measured_in_the_nucleus_and_where_it_is_brightest():
+    cells, nuclei, red = np.ones((10, 10)), np.zeros((10, 10)), np.full((10, 10), 10)
+    nuclei[0, :4] = 1
+    (even,) = rows_of(cells, nuclei, red)
+    assert (even["nucleus_red_ratio"], even["red_focus"]) == (1, pytest.approx(0.05))
+    red[0, :4] = 110  # 4 of 100 pixels; the fifth of the brightest five has 10: (4 × 110 + 10) of 1400
+    (focused,) = rows_of(cells, nuclei, red)
+    assert focused["red_focus"] == pytest.approx(450 / 1400)
+    assert focused["nucleus_red_ratio"] == pytest.approx(110 / 14)
+    assert [rows_of(cells, nuclei)[0][name] for name in ("nucleus_red_ratio", "red_focus")] == [0, 0]
