@@ -44,6 +44,8 @@ masks: str = ""  # folder of {ID}.png or .npz: the cells of segmenter masks, els
 hpacellseg_weights: str = ""  # folder of the two .pth files; empty: searched for under /kaggle/input
 hpacellseg_sha256: str = ""  # their SHA-256, nuclei first, joined by a comma, if they have to be unpickled
 workers: int = 0  # processes; 0: one a core
+scheduler: str = ""  # local or tcp://host:port to work on a Dask cluster; empty: processes of this machine
+shard: str = ""  # i/n to make every n-th part, for several kernels that share the work; empty: all
 shown: int = 6  # fields shown with outlines
 seed: int = 0  # of the fields shown
 
@@ -56,7 +58,7 @@ from hpa_utils import manifest, paths, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import segmentation as plots
 from hpa_utils.running.fanout import fanout
-from hpa_utils.segmentation import choose_segmenter, plan_segmentation, report, segment_part
+from hpa_utils.segmentation import choose_segmenter, estimate_bytes, plan_segmentation, report, segment_part
 
 # %%
 dataset = open_dataset(paths.find_data(data))
@@ -75,10 +77,13 @@ print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um}
 # %%
 manifest.begin(stage)
 plan = plan_segmentation(dataset, chosen, segment, stage)
+parts = tables.select_shard(plan, shard)
+print(tables.check_room(estimate_bytes(parts), stage, shard))
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())
-done = fanout(write, plan, 1 if name == "hpacellseg" else workers)  # the networks use one GPU from one process
+# hpacellseg's networks use one GPU from one process
+done = fanout(write, parts, 1 if name == "hpacellseg" else workers, "" if name == "hpacellseg" else scheduler)
 for table in ("fields", "cells"):
-    tables.drop_other_parts(stage / table, [part.name for part in plan])
+    tables.drop_other_parts(stage / table, plan)
 print(f"{sum(part['reused'] for part in done)} of {sum(part['fields'] for part in done)} fields were there already")
 
 # %%

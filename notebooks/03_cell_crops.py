@@ -30,7 +30,10 @@ splits: str = ""  # train, test or both joined by a comma; empty: all that 02 se
 size: int = 128  # side of a crop, px
 margin_um: float = 0.8  # rim kept round a cell's outline, µm
 config: str = ""  # JSON of overrides, section crops; a model folder's config.json crops as that model needs
+not_in: str = ""  # output roots whose fields are left out here if they recur, joined by a comma
 workers: int = 0  # processes; 0: one a core
+scheduler: str = ""  # local or tcp://host:port to work on a Dask cluster; empty: processes of this machine
+shard: str = ""  # i/n to make every n-th part, for several kernels that share the work; empty: all
 shown: int = 6  # bags shown
 seed: int = 0  # of the bags shown
 
@@ -41,28 +44,44 @@ import functools
 import numpy as np
 
 from hpa_utils import manifest, paths, tables
-from hpa_utils.crops import Bags, CropConfig, decode_crop, plan_bags, write_bags
+from hpa_utils.crops import Bags, CropConfig, decode_crop, estimate_bytes, plan_bags, write_bags
 from hpa_utils.dataset import open_dataset
+from hpa_utils.duplicates import fields_repeated
 from hpa_utils.plots import cell_crops as plots
 from hpa_utils.running.fanout import fanout
 
 # %%
 dataset = open_dataset(paths.find_data(data))
-stage, segmented = paths.find_out(out) / "03_cell_crops", paths.find_stage(paths.find_out(out), "02_segmentation")
+stage, segmented = paths.find_out(out) / "03_cell_crops", paths.find_stages(paths.find_out(out), "02_segmentation")
 crops = manifest.configure(CropConfig, "crops", config, size=size, margin_um=margin_um)
-fields, cells = tables.read_parts(segmented / "fields"), tables.read_parts(segmented / "cells")
+fields = tables.read_parts([folder / "fields" for folder in segmented])
 chosen = [split for split in dataset.choose_splits(splits) if split in set(fields["split"])]
 fields = fields[fields["split"].isin(chosen)]
-print(f"{len(cells):,} cells, {crops}")
+print(f"{fields['n_cells'].sum():,} cells in {len(fields):,} fields, {crops}")
+
+# %% [markdown]
+# ## Fields that are elsewhere already
+# Public data repeat fields of the competition. Those whose nuclei nearly equal another output root's are left out,
+# so that no test field is learned from.
+
+# %%
+elsewhere = [folder / "fields" for folder in paths.listed_stages(not_in, "02_segmentation")]
+repeated = fields_repeated(fields, tables.read_parts(elsewhere) if elsewhere else fields[:0])
+print(f"{len(repeated)} of {len(fields)} fields left out")
+if len(repeated):
+    display(repeated.head(10))
 
 # %% [markdown]
 # ## Cut and encode
+# A part that is there already, from the same masks and the same configuration, is not made again.
 
 # %%
 manifest.begin(stage)
-plan = plan_bags(dataset, fields, cells, crops, stage)
-done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), plan, workers)
-tables.drop_other_parts(stage / "bags", [part.name for part in plan])
+plan = plan_bags(dataset, chosen, segmented, crops, stage, frozenset(repeated["image_id"]))
+parts = tables.select_shard(plan, shard)
+print(tables.check_room(estimate_bytes(parts), stage, shard))
+done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
+tables.drop_other_parts(stage / "bags", plan)
 set_aside = [row for part in done for row in part["set_aside"]]
 n_crops, n_bytes = (sum(part[key] for part in done) for key in ("cells", "bytes"))
 print(f"{n_crops:,} crops, {n_bytes / 1e6:.1f} MB, {n_bytes / max(n_crops, 1) / 1e3:.1f} kB a crop")
@@ -88,7 +107,8 @@ if len(bags):
     display(plots.crop_statistics(bags.table))
 
 # %%
-cells_of = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}
-configuration = {"crops": dataclasses.asdict(crops), "cells_fingerprint": cells_of}
+made = manifest.digest([part.key for part in parts])
+configuration = {"crops": dataclasses.asdict(crops), "parts": made, "shard": shard}
+configuration["left_out"] = repeated.to_dict("records")
 counts = {"crops": n_crops, "MB": round(n_bytes / 1e6, 1)}
 manifest.finish(stage, configuration, counts, set_aside)

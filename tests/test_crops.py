@@ -2,13 +2,10 @@ import dataclasses
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
-from hpa_utils import tables
-from hpa_utils.crops import Bags, CropConfig, cut_cell, decode_crop, encode_crop, plan_bags, write_bags
-from hpa_utils.dataset import open_dataset
-from hpa_utils.segmentation import ReferenceMasks, WatershedSegmenter, plan_segmentation, segment_part
+from hpa_utils.crops import CropConfig, cut_cell, decode_crop, encode_crop
+from hpa_utils.crops.cut import choose_cells
 
 
 def touching_cells():
@@ -55,144 +52,42 @@ def test_a_crop_is_an_rgba_png_in_the_order_of_the_channels():
     assert (cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]] == crop).all()
 
 
-def test_tensorflow_decodes_the_same_planes():
-    from hpa_utils.crops.batches import decode_tensor
-
-    crop = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
-    assert (decode_tensor(encode_crop(crop), 16).numpy() == crop).all()
-
-
-@pytest.mark.parametrize("values", [{"size": 8}, {"size": 2000}, {"margin_um": -1}])
-def test_senseless_crops_are_refused(values):
-    with pytest.raises(ValueError, match=f"crops.{next(iter(values))}"):
-        CropConfig(**values)
+def test_a_kept_neighbour_fills_the_square_and_padding_makes_room():
+    field, cells = touching_cells()
+    config = CropConfig(size=32, margin_um=0, padding_um=6, neighbours="kept")
+    crop, scale = cut_cell(field, cells, 1, (10, 10, 30, 30), 1.0, config)
+    assert crop.all() and scale == 1.0  # rows 4…36 and columns 4…36 lie in the field, neighbour and all
+    masked, _ = cut_cell(field, cells, 1, (10, 10, 30, 30), 1.0, dataclasses.replace(config, neighbours="masked"))
+    assert (masked[..., 0] > 0).sum() == 20 * 20 and masked[6:26, 6:26].all()
 
 
-@pytest.fixture
-def segmented(tiny_dataset, tmp_path):
-    """The tiny data set, opened, with its field and cell table."""
-    dataset = open_dataset(tiny_dataset)
-    for part in plan_segmentation(dataset, ["train", "test"], WatershedSegmenter(0.32), tmp_path / "02"):
-        segment_part(part)
-    return dataset, tables.read_parts(tmp_path / "02" / "fields"), tables.read_parts(tmp_path / "02" / "cells")
+def test_a_fixed_scale_shrinks_enlarges_and_cuts_off():
+    field, cells = touching_cells()
+
+    def cut(um_per_px):
+        config = CropConfig(size=20, margin_um=0, scale="fixed", um_per_px=um_per_px)
+        crop, scale = cut_cell(field, cells, 1, (10, 10, 30, 30), 1.0, config)
+        assert crop.shape == (20, 20, 4) and scale == pytest.approx(um_per_px)
+        return crop[..., 0]
+
+    assert (cut(2.0) > 0).sum() == 10 * 10 and (cut(2.0)[5:15, 5:15] == 10).all()
+    assert (cut(0.5) == 10).all()  # twice as large, the rim cut off
+    assert (cut(1.0) == 10).all()
 
 
-def write_all(segmented, folder, **config):
-    plan = plan_bags(*segmented, CropConfig(**{"size": 32, **config}), folder)
-    return plan, [write_bags(part) for part in plan]
+def test_a_cap_keeps_the_same_cells_every_time_and_other_ones_in_other_fields():
+    cells = np.arange(1, 41)
+    chosen = choose_cells(cells, "field-a", 10)
+    assert len(chosen) == 10 and (np.diff(chosen) > 0).all()
+    assert (choose_cells(cells, "field-a", 10) == chosen).all()
+    assert (choose_cells(cells, "field-b", 10) != chosen).any()
+    assert (choose_cells(cells, "field-a", 0) == cells).all() and (choose_cells(cells[:3], "x", 10) == [1, 2, 3]).all()
 
 
-def test_a_bag_holds_the_crops_of_its_field_in_the_order_of_its_cells(segmented, tmp_path):
-    dataset, fields, cells = segmented
-    plan, done = write_all(segmented, tmp_path / "03")
-    bags = Bags(tmp_path / "03" / "bags", "train")
-    assert len(bags) == 12 and sum(part["cells"] for part in done) == len(cells) == 30
-    assert [part.name[5:-8] for part in plan] == ["train-0000", "train-0001", "test-0000"]
-    assert bags.table["cell_ids"][3].tolist() == [1, 2] and len(bags.crops(3)) == 2
-    assert decode_crop(bags.crops(3)[1]).shape == (32, 32, 4)
-    expected = dataset.label_vectors("train", bags.table["image_id"].tolist())
-    assert (bags.labels == expected).all()
-    assert (Bags(tmp_path / "03" / "bags", "test").labels == -1).all()
+SENSELESS = {"size": 8, "margin_um": -1, "padding_um": 30, "neighbours": "some", "scale": "free", "um_per_px": 0}
 
 
-def test_each_row_group_is_one_bag(segmented, tmp_path):
-    import pyarrow.parquet as pq
-
-    plan, _ = write_all(segmented, tmp_path / "03")
-    assert pq.ParquetFile(tmp_path / "03" / "bags" / plan[0].name).num_row_groups == 8
-
-
-def test_a_part_is_made_again_only_for_another_configuration(segmented, tmp_path):
-    plan, _ = write_all(segmented, tmp_path / "03")
-    path = tmp_path / "03" / "bags" / plan[0].name
-    before = path.stat().st_mtime_ns
-    write_all(segmented, tmp_path / "03")
-    assert path.stat().st_mtime_ns == before
-    write_all(segmented, tmp_path / "03", margin_um=2.0)
-    assert path.stat().st_mtime_ns > before
-
-
-def test_a_field_that_has_gone_is_set_aside_and_tried_again(segmented, tmp_path):
-    dataset, _, cells = segmented
-    path = dataset.folders["train"] / "train-02_green.png"
-    content = path.read_bytes()
-    path.unlink()
-    _, done = write_all(segmented, tmp_path / "03")
-    assert [row["image_id"] for row in done[0]["set_aside"]] == ["train-02"]
-    bags = Bags(tmp_path / "03" / "bags", "train")
-    assert len(bags) == 11 and "train-02" not in set(bags.table["image_id"])
-    bags.check_cells(cells[cells["split"] == "train"])  # the others are still the same cells
-    path.write_bytes(content)
-    _, done = write_all(segmented, tmp_path / "03")
-    assert done[0]["set_aside"] == [] and len(Bags(tmp_path / "03" / "bags", "train")) == 12
-
-
-def test_bags_of_other_cells_are_refused(segmented, tmp_path):
-    _, _, cells = segmented
-    write_all(segmented, tmp_path / "03")
-    bags, train = Bags(tmp_path / "03" / "bags", "train"), cells[cells["split"] == "train"]
-    bags.check_cells(train)
-    with pytest.raises(ValueError, match="another cell table"):
-        bags.check_cells(train.iloc[1:])
-
-
-def test_batches_pad_with_blanks_and_repeat_under_a_seed(segmented, tmp_path):
-    from hpa_utils.crops.batches import training_dataset
-
-    write_all(segmented, tmp_path / "03")
-    bags = Bags(tmp_path / "03" / "bags", "train")
-
-    def first(seed):
-        return next(iter(training_dataset(bags, np.arange(12), 32, 3, 4, seed)))
-
-    inputs, targets, weights = first(seed=0)
-    assert inputs["cells"].shape == (4, 3, 32, 32, 4) and targets["cells"].shape == (4, 3, 19)
-    assert (inputs["valid"].numpy() == [1, 1, 0]).all() and not inputs["cells"].numpy()[:, 2].any()
-    assert (weights["cells"].numpy() == inputs["valid"].numpy()).all()
-    assert (targets["cells"].numpy()[:, 0] == targets["field"].numpy()).all()
-    assert (first(seed=0)[1]["field"].numpy() == targets["field"].numpy()).all()
-
-
-def test_masks_made_elsewhere_are_brought_to_the_size_of_the_field(tmp_path):
-    from conftest import field_with_cells
-
-    small = np.zeros((24, 32), np.uint8)
-    small[8:16, 4:12], small[8:16, 20:28] = 7, 3
-    cv2.imwrite(str(tmp_path / "a.png"), small)
-    np.savez(tmp_path / "b.npz", labels=small)
-    for image_id in "ab":
-        nuclei, cells = ReferenceMasks(tmp_path, 0.32).segment(field_with_cells(), image_id)
-        assert cells.shape == (96, 128) and cells.dtype == np.uint16
-        assert (cells[32:64, 80:112] == 1).all() and (cells[32:64, 16:48] == 2).all()  # 3 and 7, numbered anew
-        assert set(np.unique(nuclei)) <= {0, 1, 2} and (nuclei[nuclei > 0] == cells[nuclei > 0]).all()
-
-
-def test_masks_of_another_folder_are_other_cells(tiny_dataset, tmp_path):
-    dataset = open_dataset(tiny_dataset)
-    found = []
-    for name, cells in (("one", 1), ("many", 12)):
-        folder = tmp_path / name
-        folder.mkdir()
-        mask = np.zeros((96, 128), np.uint8)
-        for cell in range(cells):
-            mask[40:56, 8 * cell : 8 * cell + 6] = cell + 1
-        for image_id in dataset.image_ids("train"):
-            cv2.imwrite(str(folder / f"{image_id}.png"), mask)
-        plan = plan_segmentation(dataset, ["train"], ReferenceMasks(folder, 0.32), tmp_path / "02")
-        found.append(sum(segment_part(part)["reused"] for part in plan))
-    assert found == [0, 0]  # the same names, but not the same masks
-
-
-def test_configuration_is_plain_json():
-    assert dataclasses.asdict(CropConfig()) == {"size": 128, "margin_um": 0.8}
-
-
-def test_empty_bags_are_refused_by_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no bags of the train split"):
-        Bags(tmp_path, "train")
-
-
-def test_split_without_fields_has_no_parts(segmented, tmp_path):
-    dataset, fields, cells = segmented
-    assert plan_bags(dataset, fields[fields["split"] == "none"], cells, CropConfig(), tmp_path) == []
-    assert isinstance(cells, pd.DataFrame)
+@pytest.mark.parametrize(("name", "value"), [*SENSELESS.items(), ("size", 2000), ("cells_per_field", -1)])
+def test_senseless_crops_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"crops.{name}"):
+        CropConfig(**{name: value})

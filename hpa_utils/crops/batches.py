@@ -1,96 +1,212 @@
-"""Batches of crops for a network: bags and cells drawn, only the drawn crops decoded."""
+"""Batches of crops for a network: bags and cells drawn, only the drawn crops decoded.
 
-from collections.abc import Iterator
+A batch is a pure function of its number. `training_batches` and `cell_batches` make them in threads (OpenCV lets go
+of Python's lock), in plain NumPy, for any framework; `training_dataset` makes the same in tf.data.
+"""
 
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
-from hpa_utils.crops.cut import encode_crop
 from hpa_utils.crops.reading import Bags
+from hpa_utils.crops.sampling import BagSampler
 from hpa_utils.labels import N_CLASSES
 
 
-def draw_bags(
-    bags: Bags, numbers: np.ndarray, cells_per_bag: int, rng: np.random.Generator, blank: bytes
-) -> Iterator[dict]:
-    """Yield the given bags in random order, K cells of each drawn without replacement, blanks where it has fewer.
+@dataclass(frozen=True)
+class Batch:
+    """A batch of B bags of K cells, NumPy arrays; bags with fewer cells end in blanks.
+
+    Attributes
+    ----------
+    inputs : dict
+        `cells` uint8 (B, K, S, S, 4), order red, green, blue, yellow; `percentiles` float32 (B, 4, 4); `valid`
+        float32 (B, K), 0 for a blank.
+    targets : dict
+        `cells` float32 (B, K, 19), `field` float32 (B, 19).
+    weights : dict
+        `cells` float32 (B, K), the validity; `field` float32 (B,), ones.
+    bags : numpy.ndarray
+        int64 (B,), numbers of the bags.
+    positions : numpy.ndarray
+        int64 (B, K), which cells of `bags.table["cell_ids"]` they are; −1 for a blank.
+    """
+
+    inputs: dict
+    targets: dict
+    weights: dict
+    bags: np.ndarray
+    positions: np.ndarray
+
+
+def training_batches(
+    bags: Bags, sampler: BagSampler, size: int, start: int = 0, cell_targets=None, workers: int = 0
+) -> Iterator[Batch]:
+    """Batches without end, of the sampler's steps from `start` on; the same whatever the number of workers.
+
+    Parameters
+    ----------
+    bags : Bags
+    sampler : BagSampler
+    size : int
+        Side of the crops, px (S).
+    start : int
+        First step, to go on with a run.
+    cell_targets : table, optional
+        Soft labels: ``cell_targets[number]`` is a float array (n_cells, 19) of a bag's cells in the order of its
+        `cell_ids`, −1 where a class is to be ignored. Without it, cells inherit the labels of their field.
+    workers : int
+        Threads; 0 for one a core. Each makes a batch of its own.
+
+    Raises
+    ------
+    ValueError
+        Naming the field, if a crop cannot be decoded or is of another size, or a table does not fit its cells.
+    """
+    read = _training_reader(bags, sampler, size, cell_targets)
+    return _read_ahead(read, itertools.count(start), workers)
+
+
+def cell_batches(bags: Bags, numbers: np.ndarray, size: int, batch: int, workers: int = 0) -> Iterator[dict]:
+    """All cells of the given bags in order, `batch` at a time (the last may be fewer).
 
     Yields
     ------
     dict
-        `crops` (K PNGs), `valid` float32 (K,), `percentiles` float32 (4, 4), `labels` float32 (19,).
+        `cells` uint8 (N, S, S, 4), `percentiles` float32 (N, 4, 4) of their fields.
     """
-    labels = bags.labels
-    for number in rng.permutation(numbers):
-        pngs = bags.crops(number)
-        drawn = rng.permutation(len(pngs))[:cells_per_bag]
-        lacking = cells_per_bag - len(drawn)
-        yield {
-            "crops": [pngs[i] for i in drawn] + [blank] * lacking,
-            "valid": np.r_[np.ones(len(drawn)), np.zeros(lacking)].astype(np.float32),
-            "percentiles": np.asarray(bags.table["percentiles"][number], np.float32).reshape(4, 4),
-            "labels": labels[number].astype(np.float32),
-        }
+    read, steps = _cell_reader(bags, numbers, size, batch)
+    return _read_ahead(read, range(steps), workers)
 
 
-def training_dataset(bags: Bags, numbers: np.ndarray, size: int, cells_per_bag: int, bags_per_batch: int, seed: int):
-    """An endless tf.data pipeline of training batches; the order depends on `seed` and nothing else.
+def training_dataset(
+    bags: Bags, sampler: BagSampler, size: int, start: int = 0, cell_targets=None, workers: int = 0
+):
+    """`training_batches` as an endless tf.data pipeline of (inputs, targets, weights), what Keras' `fit` takes.
 
-    Yields
-    ------
-    inputs : dict
-        `cells` uint8 (B, K, S, S, 4), `percentiles` float32 (B, 4, 4), `valid` float32 (B, K).
-    targets : dict
-        `cells` (B, K, 19): the field's labels inherited by each cell; `field` (B, 19).
-    weights : dict
-        `cells` (B, K): the validity; `field` (B,): ones.
+    Which cells a step shows is what ``sampler.batch(step)`` says: Keras takes no inputs that the model lacks. A
+    sampler with a shard gives a host its own rows, so tf.distribute is told not to shard again.
     """
     import tensorflow as tf
 
-    blank = encode_crop(np.zeros((size, size, 4), np.uint8))
-
-    def draw():
-        epoch = 0
-        while True:
-            yield from draw_bags(bags, numbers, cells_per_bag, np.random.default_rng([seed, epoch]), blank)
-            epoch += 1
-
-    def decode(bag):
-        cells = tf.stack([decode_tensor(bag["crops"][k], size) for k in range(cells_per_bag)])
-        inputs = {"cells": cells, "percentiles": bag["percentiles"], "valid": bag["valid"]}
-        inherited = tf.tile(bag["labels"][None], [cells_per_bag, 1])
-        return inputs, {"cells": inherited, "field": bag["labels"]}, {"cells": bag["valid"], "field": 1.0}
-
-    signature = {
-        "crops": tf.TensorSpec((cells_per_bag,), tf.string),
-        "valid": tf.TensorSpec((cells_per_bag,), tf.float32),
-        "percentiles": tf.TensorSpec((4, 4), tf.float32),
-        "labels": tf.TensorSpec((N_CLASSES,), tf.float32),
+    read = _training_reader(bags, sampler, size, cell_targets)
+    shape = len(sampler.rows), sampler.cells_per_bag
+    inputs = {
+        "cells": tf.TensorSpec((*shape, size, size, 4), tf.uint8),
+        "percentiles": tf.TensorSpec((shape[0], 4, 4)),
+        "valid": tf.TensorSpec(shape),
     }
-    drawn = tf.data.Dataset.from_generator(draw, output_signature=signature)
-    decoded = drawn.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return decoded.batch(bags_per_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    targets = {"cells": tf.TensorSpec((*shape, N_CLASSES)), "field": tf.TensorSpec((shape[0], N_CLASSES))}
+    weights = {"cells": tf.TensorSpec(shape), "field": tf.TensorSpec(shape[:1])}
+
+    def make(step):
+        batch = read(step)
+        return batch.inputs, batch.targets, batch.weights
+
+    return _tf_map(tf.data.Dataset.counter(start), make, (inputs, targets, weights), workers)
 
 
-def cell_dataset(bags: Bags, numbers: np.ndarray, size: int, batch: int):
-    """A tf.data pipeline over all cells of the given bags, in order: `cells` uint8 (N, S, S, 4), `percentiles`."""
+def _training_reader(bags: Bags, sampler: BagSampler, size: int, cell_targets) -> Callable:
+    labels, percentiles = bags.labels.astype(np.float32), bags.percentiles
+
+    def read(step):
+        numbers, drawn = sampler.batch(step)
+        shape = len(numbers), sampler.cells_per_bag
+        crops, positions = np.zeros((*shape, size, size, 4), np.uint8), np.full(shape, -1)
+        for row, (number, cells) in enumerate(zip(numbers, drawn)):
+            positions[row, : len(cells)] = cells
+            _decode(bags, number, cells, crops[row])
+        valid = (positions >= 0).astype(np.float32)
+        targets = _of_cells(cell_targets, bags, numbers, drawn, shape)
+        if targets is None:
+            targets = np.repeat(labels[numbers][:, None], shape[1], axis=1)
+        return Batch(
+            inputs={"cells": crops, "percentiles": percentiles[numbers], "valid": valid},
+            targets={"cells": targets, "field": labels[numbers]},
+            weights={"cells": valid, "field": np.ones(len(numbers), np.float32)},
+            bags=numbers,
+            positions=positions,
+        )
+
+    return read
+
+
+def _cell_reader(bags: Bags, numbers: np.ndarray, size: int, batch: int) -> tuple[Callable, int]:
+    numbers, percentiles = np.asarray(numbers, np.int64), bags.percentiles
+    of_bag = np.repeat(numbers, bags.counts[numbers])
+    positions = np.concatenate([np.arange(count) for count in bags.counts[numbers]] or [numbers])
+
+    def read(step):
+        part = slice(step * batch, (step + 1) * batch)
+        own, own_positions = of_bag[part], positions[part]
+        crops = np.zeros((len(own), size, size, 4), np.uint8)
+        edges = [0, *np.flatnonzero(np.diff(own)) + 1, len(own)]
+        for first, last in itertools.pairwise(edges):
+            _decode(bags, own[first], own_positions[first:last], crops[first:last])
+        return {"cells": crops, "percentiles": percentiles[own]}
+
+    return read, -(-len(of_bag) // batch)
+
+
+def _read_ahead(read: Callable, steps: Iterable[int], workers: int) -> Iterator:
+    """Yield what `read` makes of each step, in order; twice as many steps are under way as there are threads."""
+    workers = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers, "crops") as pool:
+        waiting = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(read, step))
+                if len(waiting) == 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _tf_map(steps, read: Callable, signature, workers: int):
+    """What `read` makes of each of `steps` (a tf.data pipeline of numbers), in order, as tensors of the signature."""
     import tensorflow as tf
 
-    def cells():
-        for number in numbers:
-            percentiles = np.asarray(bags.table["percentiles"][number], np.float32).reshape(4, 4)
-            for png in bags.crops(number):
-                yield png, percentiles
+    specs = tf.nest.flatten(signature)
 
-    def decode(png, percentiles):
-        return {"cells": decode_tensor(png, size), "percentiles": percentiles}
+    def make(step):
+        tensors = tf.numpy_function(lambda step: tf.nest.flatten(read(int(step))), [step], [s.dtype for s in specs])
+        shaped = [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, specs)]
+        return tf.nest.pack_sequence_as(signature, shaped)
 
-    signature = (tf.TensorSpec((), tf.string), tf.TensorSpec((4, 4), tf.float32))
-    one_by_one = tf.data.Dataset.from_generator(cells, output_signature=signature)
-    return one_by_one.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    made = steps.map(make, num_parallel_calls=workers or os.cpu_count() or 1, deterministic=True)
+    return made.prefetch(2).with_options(options)
 
 
-def decode_tensor(png, size: int):
-    """A crop's PNG as a uint8 tensor (S, S, 4): the four planes of RGBA are red, green, blue, yellow."""
-    import tensorflow as tf
+def _decode(bags: Bags, number: int, positions: np.ndarray, crops: np.ndarray) -> None:
+    views = bags.views(number)
+    for position, place in zip(positions, crops):  # fewer positions than places: the rest stays blank
+        crop = cv2.imdecode(views[position], cv2.IMREAD_UNCHANGED)
+        if crop is None or crop.shape != place.shape:
+            found = "cannot be decoded" if crop is None else f"is {crop.shape}, expected {place.shape}"
+            row = bags.table.iloc[number]
+            raise ValueError(f"bag of field {row['image_id']}: the crop of cell {row['cell_ids'][position]} {found}")
+        cv2.cvtColor(crop, cv2.COLOR_BGRA2RGBA, dst=place)
 
-    return tf.ensure_shape(tf.io.decode_png(png, channels=4), (size, size, 4))
+
+def _of_cells(table, bags: Bags, numbers: np.ndarray, drawn: list, shape: tuple) -> np.ndarray | None:
+    """The drawn cells' rows of a table by bag, float32 (B, K, 19), 0 for blanks."""
+    if table is None:
+        return None
+    rows = np.zeros((*shape, N_CLASSES), np.float32)
+    for row, (number, cells) in enumerate(zip(numbers, drawn)):
+        of_bag = np.asarray(table[number], np.float32)
+        if of_bag.shape != (bags.counts[number], N_CLASSES):
+            image_id, expected = bags.table["image_id"][number], (bags.counts[number], N_CLASSES)
+            raise ValueError(f"targets of field {image_id} are {of_bag.shape}; expected {expected}")
+        rows[row, : len(cells)] = of_bag[cells]
+    return rows

@@ -20,7 +20,8 @@ from hpa_utils.paths import (
     REPOSITORY,
     find_data,
     find_model,
-    find_stage,
+    find_stages,
+    listed_stages,
     replacing,
     scoring_rerun,
     write_json,
@@ -38,7 +39,8 @@ READS = {  # the earlier stages whose output a notebook reads
     "04_train": ("02_segmentation", "03_cell_crops"),
     "05_inference": ("02_segmentation", "03_cell_crops", "04_train"),
 }
-PLACES = ("data", "out", "config", "masks", "model", "hpacellseg_weights")  # parameters that are paths
+# parameters that say where or by whom, not what: paths are known by what they hold
+PLACES = ("data", "out", "config", "masks", "model", "more", "not_in", "hpacellseg_weights", "workers", "scheduler")
 
 
 class NotebookFailed(RuntimeError):
@@ -159,9 +161,13 @@ def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> di
             inputs[stage] = manifest.digest([[path.name, manifest.digest(path)] for path in files])
             continue
         try:
-            inputs[stage] = manifest.stage_digest(find_stage(out, stage))
+            folders = find_stages(out, stage) + listed_stages(parameters.get("more", ""), stage)
+            inputs[stage] = manifest.digest([manifest.stage_digest(folder) for folder in folders])
         except FileNotFoundError:
             inputs[stage] = ""  # the notebook itself will say what is missing
+    if parameters.get("not_in"):
+        others = listed_stages(parameters["not_in"], "02_segmentation")
+        inputs["not_in"] = manifest.digest([manifest.stage_digest(folder) for folder in others])
     masks = Path(parameters.get("masks") or dataset.root / "masks")
     if parameters.get("segmenter") == "masks" and masks.is_dir():
         inputs["masks"] = manifest.digest(mask_sizes(masks))

@@ -1,0 +1,67 @@
+"""A second data set root, of other file types, mixed into the training; its copies of test fields stay out."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa_utils import manifest, tables
+from hpa_utils.crops import Bags
+from hpa_utils.dataset import CHANNELS
+from hpa_utils.images import channel_files, read_field
+from hpa_utils.running.notebooks import run_notebooks
+from hpa_utils.simulate import write_dataset
+
+IN_BGR = {"red": (2,), "green": (1,), "blue": (0,), "yellow": (1, 2)}
+
+
+def write_colour_jpg(folder, image_id, field):
+    """As public HPA pictures come: a colour picture a channel, in the channel's own colour."""
+    for index, channel in enumerate(CHANNELS):
+        picture = np.zeros((*field.shape[:2], 3), np.uint8)
+        for plane in IN_BGR[channel]:
+            picture[..., plane] = field[..., index]
+        cv2.imwrite(str(folder / f"{image_id}_{channel}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+@pytest.fixture(scope="session")
+def external(simulated, tmp_path_factory):
+    """Four fields of their own as TIFF, and three test fields of the simulated competition as colour JPG."""
+    root = tmp_path_factory.mktemp("external")
+    own = write_dataset(root / "own", 4, 1, 256, seed=7)
+    (root / "images").mkdir()
+    table = pd.read_csv(own / "train.csv", dtype=str)
+    for image_id in table["ID"]:
+        for channel, path in channel_files(own / "train", image_id).items():
+            cv2.imwrite(str(root / "images" / f"own-{image_id}_{channel}.tif"), cv2.imread(str(path), -1))
+    planted = sorted({path.name.rsplit("_", 1)[0] for path in (simulated / "test").iterdir()})[:3]
+    for image_id in planted:
+        write_colour_jpg(root / "images", f"copy-{image_id}", read_field(simulated / "test", image_id))
+    rows = [f"own-{image_id},{label}" for image_id, label in table[["ID", "Label"]].itertuples(index=False)]
+    rows += [f"copy-{image_id},16" for image_id in planted]
+    (root / "train.csv").write_text("\n".join(["ID,Label", *rows, ""]))
+    (root / "dataset.json").write_text((simulated / "dataset.json").read_text())
+    return root
+
+
+def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path):
+    out = tmp_path / "out"
+    options = {"data": str(external), "out": str(out), "preset": "quick"}
+    run_notebooks(**options, notebooks="02,03", assignments=(f"not_in={finished_run}",))
+    left_out = manifest.read_manifest(out / "03_cell_crops")["configuration"]["left_out"]
+    assert {f"copy-{row['recurs_as']}" for row in left_out} == {row["image_id"] for row in left_out}
+    assert len(left_out) == 3
+    mine, theirs = out / "03_cell_crops" / "bags", finished_run / "03_cell_crops" / "bags"
+    together = Bags([mine, theirs], "train")
+    assert len(together) == len(Bags(mine, "train")) + len(Bags(theirs, "train"))
+    assert 1 <= together.table["image_id"].str.startswith("own-").sum() <= 4
+    run_notebooks(**options, notebooks="04", assignments=(f"more={finished_run}",))
+    assert manifest.read_manifest(out / "04_train")["counts"]["train fields"] == len(together)
+    folds = pd.read_csv(out / "04_train" / "folds.csv")
+    assert set(folds["image_id"]) == set(together.table["image_id"])
+
+
+def test_without_another_root_nothing_is_left_out(external, tmp_path):
+    run_notebooks(data=str(external), out=str(tmp_path), notebooks="02,03", preset="quick")
+    fields = tables.read_parts(tmp_path / "02_segmentation" / "fields")
+    assert manifest.read_manifest(tmp_path / "03_cell_crops")["configuration"]["left_out"] == [] and len(fields) == 7
