@@ -1,140 +1,208 @@
-import cv2
 import keras
 import numpy as np
 import pytest
 
-from hpa_utils.model import FieldNormalisation, FieldPooling, build_backbone, build_bag_model, build_lite0, unfreeze
-from hpa_utils.model import weights as pretrained
-from hpa_utils.model.augmentation import Augmentation
-from hpa_utils.model.efficientnet import IMAGENET_MEAN, IMAGENET_STD
+from hpa_utils.labels import NEGATIVE
+from hpa_utils.model import (
+    AugmentationConfig,
+    FieldNormalisation,
+    ModelConfig,
+    build_backbone,
+    build_bag_model,
+    cell_model,
+    estimate_batch_norm,
+    pool_fields,
+    summary,
+    unfreeze,
+)
 
-EGYPTIAN_CAT, TABBY, TIGER_CAT, ESPRESSO = 285, 281, 282, 967  # of ImageNet's 1000 classes
-
-
-def square(picture):
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    picture = cv2.resize(picture[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_CUBIC)
-    return picture[None].astype(np.float32)
-
-
-def test_lite0_with_the_wheels_weights_knows_a_cat_and_a_coffee():
-    data = pytest.importorskip("skimage.data")
-    model = build_lite0(224, channels=3, classes=1000)
-    assert pretrained.load_lite0(model)["sha256"].startswith("57934424")
-    cat, coffee = (model.predict(square(picture()), verbose=0)[0] for picture in (data.chelsea, data.coffee))
-    assert set(cat.argsort()[-3:]) == {EGYPTIAN_CAT, TABBY, TIGER_CAT}
-    assert coffee.argmax() == ESPRESSO and coffee[ESPRESSO] > 0.9
+SIZE = 32
 
 
-def test_four_channel_lite0_sees_a_colour_image_as_the_colour_net_does():
-    four, _ = build_backbone("lite0", 64, "imagenet")
-    three, _ = build_backbone("lite0", 64, "imagenet", channels=3)
-    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 4)).astype(np.float32)
-    image[..., 3] = 127  # the network's zero
-    np.testing.assert_allclose(
-        four.predict(image, verbose=0), three.predict(image[..., :3], verbose=0), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_four_channel_b0_from_a_file_sees_a_colour_image_as_the_colour_net_does(tmp_path):
+def bag_model(weights="none", augmentation=None, **options):
     keras.utils.set_random_seed(0)
-    three = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
-    normalization = next(layer for layer in three.layers if isinstance(layer, keras.layers.Normalization))
-    normalization.set_weights([np.array(IMAGENET_MEAN), np.array(IMAGENET_STD) ** 2, np.int32(0)])
-    normalization.finalize_state()
-    three.save_weights(tmp_path / "b0.weights.h5")
-    four, loaded = build_backbone("b0", 64, str(tmp_path / "b0.weights.h5"))
-    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 4)).astype(np.float32)
-    image[..., 3] = 255 * np.mean(IMAGENET_MEAN[:2])
-    expected = three.predict(image[..., :3], verbose=0)
-    np.testing.assert_allclose(four.predict(image, verbose=0), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-    assert loaded["name"] == "b0.weights.h5" and len(loaded["sha256"]) == 64
+    backbone, _ = build_backbone("lite0", SIZE, weights)
+    model = build_bag_model(backbone, SIZE, ModelConfig(**options), augmentation)
+    if model.get_layer("pooling").pooling == "attention":  # its weights are zero at first: all cells alike
+        layer = model.get_layer("attention_weight")
+        layer.set_weights([np.random.default_rng(0).normal(size=weight.shape) for weight in layer.weights])
+    return model
 
 
-def test_weights_that_do_not_fit_are_refused_by_layer():
-    layer = keras.layers.Dense(2, name="head")
-    layer.build((None, 3))
-    with pytest.raises(ValueError, match="do not fit layer head"):
-        pretrained.set_weights(layer, [np.zeros((4, 2)), np.zeros(2)])
+def bags(number=2, cells=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "cells": rng.integers(0, 256, (number, cells, SIZE, SIZE, 4), np.uint8),
+        "percentiles": np.tile([0, 5, 100, 200], (number, 4, 1)).astype(np.float32),
+        "valid": np.ones((number, cells), np.float32),
+    }
+
+
+def call(model, inputs, **options):
+    return {name: np.asarray(value) for name, value in model(inputs, **options).items()}
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "error"),
-    [("b9", "none", ValueError), ("lite0", "nowhere.h5", ValueError), ("b0", "nowhere.h5", FileNotFoundError)],
+    ("options", "field"),
+    [
+        ({"backbone": "b9"}, "model.backbone is 'b9'; expected one of lite0, b0"),
+        ({"pooling": "median"}, "model.pooling is 'median'"),
+        ({"negative": "max"}, "model.negative is 'max'"),
+        ({"reference": "cell"}, "model.reference is 'cell'"),
+        ({"protein": ""}, "model.protein is ''"),
+        ({"batch_norm": "off"}, "model.batch_norm is 'off'"),
+        ({"weights": ""}, "model.weights is empty"),
+        ({"dropout": 1.0}, "model.dropout is 1.0"),
+    ],
 )
-def test_unknown_backbones_and_missing_weights_are_named(name, weights, error):
-    with pytest.raises(error, match=weights if name != "b9" else "b9"):
-        build_backbone(name, 64, weights)
+def test_a_wrong_choice_is_named_with_its_section(options, field):
+    with pytest.raises(ValueError, match=field):
+        ModelConfig(**options)
 
 
-def test_a_weight_file_of_another_hash_is_not_unpickled(tmp_path):
-    path = tmp_path / "lite0.pth"
-    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(ValueError, match="not unpickled"):
-        pretrained.read_torch_file(path, pretrained.LITE0_SHA256)
-
-
-def test_even_with_the_right_hash_nothing_but_tensors_is_unpickled(tmp_path):
-    path = tmp_path / "lite0.pth"
-    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(ValueError, match="asks for os.system"):
-        pretrained.read_torch_file(path, pretrained.file_sha256(path))
-
-
-def test_unfreezing_takes_the_last_blocks_and_never_a_batch_norm():
-    backbone, _ = build_backbone("lite0", 32, "none")
-    assert unfreeze(backbone, 0.0) == 0 and not backbone.trainable_weights
-    assert unfreeze(backbone, 2 / 18) == 2
-    assert {weight.path.split("/")[0].split("_")[0] for weight in backbone.trainable_weights} == {"block7a", "top"}
-    unfreeze(backbone, 1.0)
-    norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert backbone.get_layer("stem_conv").trainable and not any(layer.trainable for layer in norms)
-
-
-def test_normalisation_stretches_all_but_green_and_keeps_the_mask():
+@pytest.mark.parametrize(
+    ("reference", "protein", "expected"),
+    [
+        ("percentiles", "fixed", [127.5, 60, 127.5, 127.5]),
+        ("percentiles", "percentiles", [127.5, 127.5, 127.5, 127.5]),
+        ("fixed", "fixed", [60, 60, 60, 60]),
+        ("fixed", "percentiles", [60, 127.5, 60, 60]),
+    ],
+)
+def test_normalisation_stretches_what_it_is_told_to_and_keeps_the_mask(reference, protein, expected):
     percentiles = np.tile([10, 20, 80, 110], (1, 4, 1)).astype(np.float32)
     crops = np.full((1, 1, 2, 2, 4), 60, np.uint8)
-    crops[0, 0, 0, 0] = 0
-    out = np.asarray(FieldNormalisation()(crops, percentiles))
-    np.testing.assert_allclose(out[0, 0, 1, 1], [127.5, 60, 127.5, 127.5])
+    crops[0, 0, 0, 0] = 0  # masked out
+    out = np.asarray(FieldNormalisation(reference, protein)(crops, percentiles))
+    np.testing.assert_allclose(out[0, 0, 1, 1], expected)
     assert (out[0, 0, 0, 0] == 0).all()
 
 
-def test_the_field_is_the_mean_of_its_cells_but_negative_only_if_all_are():
-    logits = np.zeros((1, 3, 19), np.float32)
-    logits[0, :, 4] = [1, 3, 100]
-    logits[0, :, 18] = [5, -2, -100]
-    pooled = np.asarray(FieldPooling()(logits, np.array([[1, 1, 0]], np.float32)))  # the third is padding
-    assert pooled.shape == (1, 19) and pooled[0, 4] == 2 and pooled[0, 18] == -2
-
-
-def test_augmentation_moves_pixels_in_training_and_does_nothing_else():
-    crop = np.zeros((8, 4, 4, 4), np.float32)
-    crop[:, 0, 1] = [200, 100, 50, 25]
-    layer = Augmentation(seed=1)
-    assert (np.asarray(layer(crop, training=False)) == crop).all()
-    changed = np.asarray(layer(crop, training=True))
-    places = {tuple(np.argwhere(image[..., 0])[0]) for image in changed}
-    assert len(places) > 2 and places <= {(0, 1), (0, 2), (3, 1), (3, 2), (1, 0), (2, 0), (1, 3), (2, 3)}
-    bright = changed.sum(axis=(1, 2))
-    assert (bright[:, [0, 2, 3]] == [200, 50, 25]).all() and len(set(bright[:, 1])) > 1
-
-
 def test_a_saved_bag_model_predicts_the_same_and_padding_changes_nothing(tmp_path):
-    backbone, _ = build_backbone("lite0", 32, "imagenet")
-    model = build_bag_model(backbone, 32)
-    rng = np.random.default_rng(0)
-    inputs = {
-        "cells": rng.integers(0, 256, (2, 3, 32, 32, 4), np.uint8),
-        "percentiles": np.tile([0, 5, 100, 200], (2, 4, 1)).astype(np.float32),
-        "valid": np.array([[1, 1, 1], [1, 1, 0]], np.float32),
-    }
-    before = model.predict(inputs, verbose=0)
+    model, inputs = bag_model("imagenet", pooling="attention", negative="product", reference="fixed"), bags()
+    inputs["valid"][1, 2] = 0
+    before = call(model, inputs)
     assert before["cells"].shape == (2, 3, 19) and before["field"].shape == (2, 19)
     inputs["cells"][1, 2] = 0
-    np.testing.assert_allclose(model.predict(inputs, verbose=0)["field"], before["field"], rtol=1e-5)
+    np.testing.assert_allclose(call(model, inputs)["field"], before["field"], rtol=1e-5)
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras").predict(inputs, verbose=0)
-    np.testing.assert_allclose(loaded["field"], before["field"], rtol=1e-5)
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(call(loaded, inputs)["field"], before["field"], rtol=1e-5)
+
+
+def test_a_saved_model_on_a_backbone_of_keras_predicts_the_same(tmp_path):
+    backbone, _ = build_backbone("b0", SIZE, "none")
+    model, inputs = build_bag_model(backbone, SIZE), bags()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(call(loaded, inputs)["cells"], call(model, inputs)["cells"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["noisy_or", "attention"])
+def test_cells_seen_one_by_one_are_pooled_to_what_their_bag_gives(pooling):
+    model, inputs = bag_model("imagenet", pooling=pooling), bags()
+    inputs["valid"][1, 2] = 0
+    expected = call(model, inputs)["field"]
+    cells = [(bag, cell) for bag, count in enumerate((3, 2)) for cell in range(count)]
+    one_by_one = {
+        "cells": np.stack([inputs["cells"][bag, cell] for bag, cell in cells])[:, None],
+        "percentiles": np.stack([inputs["percentiles"][bag] for bag, _ in cells]),
+        "valid": np.ones((5, 1), np.float32),
+    }
+    outputs = {name: value[:, 0] for name, value in call(cell_model(model), one_by_one).items()}
+    assert set(outputs) == {"cells", "attention"} if pooling == "attention" else {"cells"}
+    np.testing.assert_allclose(pool_fields(model, outputs, [3, 2]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cells_are_dropped_from_the_pooled_logits_in_training_alone():
+    model, inputs = bag_model("imagenet", AugmentationConfig(cell_drop=0.99)), bags(cells=4)
+    trained, used = call(model, inputs, training=True), call(model, inputs)
+    for cells, field in zip(trained["cells"], trained["field"]):
+        assert np.isclose(cells, field).all(axis=1).sum() == 1  # one cell is left
+    np.testing.assert_allclose(used["field"][:, :NEGATIVE], used["cells"].mean(axis=1)[:, :NEGATIVE], rtol=1e-4)
+
+
+def test_fields_with_and_without_cells_are_pooled_by_mean_and_minimum_unless_told_otherwise():
+    logits = np.zeros((3, 19), np.float32)
+    logits[:, 4], logits[:, NEGATIVE] = [1, 3, 5], [5, -2, -9]
+    pooled = pool_fields(bag_model(), {"cells": logits}, [2, 0, 1])
+    assert pooled[:, 4].tolist() == [2, 0, 5] and pooled[:, NEGATIVE].tolist() == [-2, 0, -9]
+
+
+def test_heads_and_pooled_logits_are_float32_in_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = bag_model(pooling="attention")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert "float16" in str(model.get_layer("backbone").output.dtype)
+    assert {value.dtype for value in call(model, bags(), training=True).values()} == {np.dtype("float32")}
+    names = ("normalisation", "average_and_max", "head", "attention_weight", "regroup", "attention", "pooling")
+    assert {model.get_layer(name).compute_dtype for name in names} == {"float32"}
+
+
+def test_batch_norm_uses_the_batchs_statistics_only_where_it_is_trained():
+    model = bag_model()
+    backbone = model.get_layer("backbone")
+
+    def moved():
+        before = [np.asarray(backbone.get_layer(name).moving_mean) for name in ("block1a_bn", "top_bn")]
+        model(bags(), training=True)
+        after = [np.asarray(backbone.get_layer(name).moving_mean) for name in ("block1a_bn", "top_bn")]
+        return [bool((a != b).any()) for a, b in zip(before, after)]
+
+    unfreeze(backbone, 1.0)
+    assert moved() == [False, False]
+    unfreeze(backbone, 1 / 18, batch_norm="trained")
+    assert moved() == [False, True]
+
+
+def test_estimated_statistics_are_those_of_all_cells_and_of_no_padding():
+    model = bag_model(reference="fixed")
+    backbone = model.get_layer("backbone")
+    first, second = bags(seed=1), bags(seed=2)
+    first["cells"][:, 2], first["valid"][:, 2] = first["cells"][:, 0], 0  # a blank is filled with the first cell
+    expected = np.concatenate([batch["cells"].reshape(-1, SIZE, SIZE, 4) for batch in (first, second)])
+    first["cells"][:, 2] = 0
+    stem = keras.Model(backbone.input, backbone.get_layer("stem_conv").output)
+    maps = np.asarray(stem(expected.astype(np.float32)))
+    unfreeze(backbone, 0.0)
+    assert estimate_batch_norm(model, [first, second]) == 2
+    norm = backbone.get_layer("stem_bn")
+    np.testing.assert_allclose(norm.moving_mean, maps.mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(norm.moving_variance, maps.var(axis=(0, 1, 2)), rtol=1e-3)
+    assert not backbone.trainable_weights and norm.momentum == 0.99
+    with pytest.raises(ValueError, match="no batch"):
+        estimate_batch_norm(model, [])
+
+
+def test_the_summary_of_a_tiny_net_is_counted_by_hand(capsys):
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(4, 1, use_bias=False, name="stem_conv")(inputs)  # 16 weights, 8 · 8 · 4 inputs and outputs
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))  # 10 weights, 4 inputs
+    found = summary(model, bags_per_batch=2, cells_per_bag=5, ema=True)
+    assert found == {
+        "parameters": 26,
+        "trainable": 26,
+        "weights": 104,
+        "gradients": 104,
+        "optimizer": 208,
+        "ema": 104,
+        "activations": 10 * 4 * (256 + 4 + 2 * 256),
+        "total": 104 + 104 + 208 + 104 + 10 * 4 * 772,
+    }
+    assert "26 parameters, 26 of them trained" in capsys.readouterr().out
+    model.get_layer("stem_conv").trainable = False  # backpropagation stops above it
+    frozen = summary(model, 2, 5)
+    assert frozen["optimizer"] == 80 and frozen["activations"] == 10 * 4 * (4 + 2 * 256)
+
+
+def test_training_needs_more_memory_for_more_cells_and_for_an_unfrozen_backbone():
+    model = bag_model()
+    unfreeze(model.get_layer("backbone"), 0.0)
+    head = summary(model, 4, 8)
+    unfreeze(model.get_layer("backbone"), 1.0)
+    deep, double = summary(model, 4, 8), summary(model, 8, 8)
+    assert head["trainable"] == 2 * 1280 * 19 + 19 and head["parameters"] == deep["parameters"]
+    assert deep["activations"] > 3 * head["activations"] and double["activations"] == 2 * deep["activations"]

