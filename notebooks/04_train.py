@@ -11,15 +11,17 @@
 # %% [markdown]
 # # 4 · Learning cells from field labels
 #
-# One network with 19 sigmoids looks at every cell of a bag. Each cell inherits its field's labels, and the mean of
-# the cells' logits must agree with the field: the labels are wrong for many cells, but never name a class that no
-# cell of the field could have. ImageNet weights first train the new head alone, then the deeper blocks.
+# One network with 19 sigmoids looks at every cell of a bag. Each cell inherits its field's labels, and the cells'
+# pooled logits must agree with the field: the labels are wrong for many cells, but never name a class that no cell of
+# the field could have. ImageNet weights first train the new head alone, then the deeper blocks. Further rounds learn
+# from soft labels, made from the scores that models gave to cells they had not seen.
 #
-# - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split.
+# - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split; human grades of cells
+#   (`cell_scores.csv`) where the data set has them, and its cell-level truth only to score.
 # - **Writes** `04_train/`: the model folder (`model.keras`, `config.json`, `history.csv`, `folds.csv`,
-#   `oof.parquet`, `scores.json`).
-# - **Takes** 5 minutes on the demo's 160 fields and 26 epochs, crops of 96 px, 2 cores and no GPU
-#   (`benchmarks/demo.py`).
+#   `oof.parquet`, `soft_labels.parquet`, `scores.json`).
+# - **Takes** 5 minutes on the demo's 160 fields and 25 epochs, crops of 96 px, 2 cores and no GPU
+#   (`benchmarks/demo.py`). Interrupted, it goes on where it was.
 
 # %%
 import sys
@@ -27,100 +29,132 @@ from pathlib import Path
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]
+data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
-backbone: str = "lite0"  # lite0 (fast on a CPU) or b0
-weights: str = "imagenet"  # imagenet, none, or the path of a .h5 file of that backbone
-head_epochs: int = 2  # passes over the fields with the backbone frozen
-epochs: int = 8  # passes with its blocks trained
+more: str = ""  # output roots whose train bags are mixed in, joined by a comma
+backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
+rounds: int = 1  # 1 learns inherited labels; each further one soft labels made by the one before
+epochs: int = 8  # passes over the fields with the blocks of the backbone trained
 cells_per_bag: int = 8  # cells drawn from a field in a step
 bags_per_batch: int = 4  # fields in a step
 folds: int = 5  # parts the fields are split into
-trained_folds: int = 1  # how many of them get a model
+trained_folds: int = 1  # how many of them get a model; two or more for soft labels
 seed: int = 0
-config: str = ""  # JSON of overrides, section training (hpa_utils.training.TrainConfig)
+config: str = ""  # JSON of overrides, sections model, augmentation, training and soft_labels
 
 # %%
-import dataclasses
-
 import numpy as np
 import pandas as pd
 
-from hpa_utils import manifest, paths, tables, training
+from hpa_utils import manifest, model, paths, tables, training
 from hpa_utils.crops import Bags
-from hpa_utils.inference import FIELD_COLUMNS, predict_bags
+from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import train as plots
-from hpa_utils.scoring import field_scores
+from hpa_utils.scoring import confident_mistakes, grade_labels, ranking_scores, read_truth, reliability, truth_labels
 
 # %%
-root = paths.find_out(out)
-stage, cropped = root / "04_train", paths.find_stage(root, "03_cell_crops")
-segmented = paths.find_stage(root, "02_segmentation")
-given = {"backbone": backbone, "weights": weights, "head_epochs": head_epochs, "epochs": epochs, "seed": seed}
-given |= {"cells_per_bag": cells_per_bag, "bags_per_batch": bags_per_batch}
-given |= {"folds": folds, "trained_folds": trained_folds}
-settings = manifest.configure(training.TrainConfig, "training", config, **given)
-crops = manifest.read_manifest(cropped)["configuration"]["crops"]
-print(settings)
+dataset, root = open_dataset(paths.find_data(data)), paths.find_out(out)
+stage = root / "04_train"
+segmented = paths.find_stages(root, "02_segmentation") + paths.listed_stages(more, "02_segmentation")
+cropped = paths.find_stages(root, "03_cell_crops") + paths.listed_stages(more, "03_cell_crops")
+given = {"backbone": backbone, "rounds": rounds, "epochs": epochs, "seed": seed, "folds": folds}
+given |= {"cells_per_bag": cells_per_bag, "bags_per_batch": bags_per_batch, "trained_folds": trained_folds}
+recipe = training.configure_recipe(config, **given)
+settings, crops = recipe.training, manifest.same_section("crops", cropped)
+segmenter = manifest.read_manifest(segmented[0])["configuration"]["segmenter"]
+print(training.choose_devices(settings.precision), *recipe.sections().items(), sep="\n")
 
 # %%
-bags = Bags(cropped / "bags", "train")
-cells = tables.read_parts(segmented / "cells")
-cells = cells[cells["split"] == "train"]
+bags = Bags([folder / "bags" for folder in cropped], "train")
+fields, cells = (tables.read_parts([folder / table for folder in segmented]) for table in ("fields", "cells"))
+fields = fields.set_index("image_id", drop=False).loc[bags.table["image_id"]].reset_index(drop=True)
+cells = cells[cells["image_id"].isin(fields["image_id"])].reset_index(drop=True)
 bags.check_cells(cells)
-fold = training.assign_folds(bags.labels, settings.folds, settings.seed)
-per_fold = pd.DataFrame(bags.labels).groupby(fold).sum().rename_axis("fold")
+fold = training.split_fields(fields, settings.folds, settings.seed, settings.samples)
 print(f"{len(bags):,} bags with {len(cells):,} cells; fields of each class in each fold:")
-display(per_fold)
+display(pd.DataFrame(bags.labels).groupby(fold).sum().rename_axis("fold"))
+
+# %% [markdown]
+# ## What is known of single cells
+# Human grades, where there are some, take the place of inherited labels. A field labelled Mitotic spindle has one or
+# two dividing cells, found without labels by their nucleus and shape; these candidates are for a person to look at.
+
+# %%
+grades, unmatched = training.graded_cells(dataset.root, cells, fields)
+print(f"{len(grades)} grades of our cells, {len(unmatched)} that match none")
+spindles = training.spindle_cells(cells, fields)
+candidates = pd.concat(spindles).sort_values("score", ascending=False)
+if len(candidates):
+    display(plots.spindle_sheet(bags, candidates.head(24)))
+soft = training.first_labels(settings.labels, cells, fields)
 
 # %% [markdown]
 # ## Train
 
 # %%
+if settings.find_rate:
+    display(plots.tried_rates(training.try_rates(bags, np.arange(len(bags)), crops["size"], recipe)))
+
+# %%
 manifest.begin(stage)
 pd.DataFrame({"image_id": bags.table["image_id"], "fold": fold}).to_csv(stage / "folds.csv", index=False)
-models, histories = [], []
-for k in range(settings.trained_folds if fold.max() >= 0 else 1):
-    learned, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-    model, history, loaded = training.fit_bags(bags, learned, held_out, crops["size"], settings)
-    models.append(model)
-    histories.append(history.assign(fold=k))
+histories = []
+for number in range(1, settings.rounds + 1):
+    learned = training.mix_grades(soft, grades) if settings.graded else soft
+    targets = training.make_targets(bags, learned, spindles if settings.spindles else None, grades)
+    models, history, loaded = training.fit_round(bags, fold, crops["size"], recipe, stage, number, targets)
+    histories.append(history)
+    oof = training.predict_out_of_fold(models, bags, fold, crops["size"])
+    soft = training.make_soft_labels(oof, cells, fields, recipe.soft_labels)
 
 # %%
 history = pd.concat(histories, ignore_index=True)
 history.to_csv(stage / "history.csv", index=False)
 display(plots.learning_curves(history))
+model.summary(models[0], settings.bags_per_batch, settings.cells_per_bag, settings.ema > 0)
+tables.write_keyed(stage / "oof.parquet", oof, tables.cells_fingerprint(cells))
+training.write_soft_labels(stage / "soft_labels.parquet", soft, cells)
+display(plots.soft_label_shares(training.positive_shares(soft, fields)))
 
 # %% [markdown]
-# ## Fields out of fold
-# How well the pooled score of a field that was not trained on ranks the fields that carry a label. This says how
-# the *fields* are told apart; for cells there is no label here to compare with.
+# ## Fields and cells out of fold
+# How well scores rank what was not trained on: the fields that carry a label above the others, and, where people
+# graded cells or the data set has cell-level truth, the cells that show it.
 
 # %%
-parts = [predict_bags([model], bags, np.flatnonzero(fold == k), crops["size"]) for k, model in enumerate(models)]
-oof = pd.concat(parts, ignore_index=True)
-tables.write_keyed(stage / "oof.parquet", oof, tables.cells_fingerprint(cells))
 by_field = oof.drop_duplicates("image_id")
 labels = bags.labels[bags.table["image_id"].isin(by_field["image_id"])]
-scores = field_scores(labels, by_field[FIELD_COLUMNS].to_numpy())
+known = {"fields": (labels, by_field[model.FIELD_COLUMNS].to_numpy())}
+seen = oof.merge(cells, on=["image_id", "cell_id"], how="left")
+if dataset.truth_path("train"):
+    truth = truth_labels(read_truth(dataset.truth_path("train")), seen, fields)
+    known["cells, by truth"] = truth, seen[model.CELL_COLUMNS].to_numpy()
+if len(grades):
+    known["cells, by people"] = grade_labels(grades, seen), seen[model.CELL_COLUMNS].to_numpy()
+scores = {name: ranking_scores(*pair) for name, pair in known.items()}
 paths.write_json(stage / "scores.json", scores)
 
 # %%
-if scores["mean_average_precision"] is None:
-    print("no validation: too few fields, or no class that some of the held-out fields have and others have not")
-else:
-    reached, chance = scores["mean_average_precision"], scores["mean_chance"]
-    title = f"{len(by_field)} fields out of fold: {reached:.3f}, chance {chance:.3f}"
-    display(plots.class_scores(scores, title))
+for name, found in scores.items():
+    display(plots.class_scores(found, f"{name}, out of fold"))
+if len(oof):
+    display(plots.reliability_diagram({name: reliability(*pair) for name, pair in known.items()}))
+
+# %% [markdown]
+# ## The most confident mistakes
+# False alarms and misses of fields, each by the cell that looks most like the class. Some are errors of the labels.
+
+# %%
+if len(oof):
+    display(plots.mistakes(bags, confident_mistakes(fields, oof, 12)))
 
 # %% [markdown]
 # ## The model folder
 
 # %%
 training.save_models(stage, models)
-segmenter = manifest.read_manifest(segmented)["configuration"]["segmenter"]
-described = {"format": manifest.FORMAT, "crops": crops, "training": dataclasses.asdict(settings)}
-described |= {"segmenter": segmenter, "weights": loaded, "cells_fingerprint": tables.cells_fingerprint(cells)}
+described = {"format": manifest.FORMAT, "crops": crops, **recipe.sections(), "segmenter": segmenter}
+described |= {"weights": loaded, "cells_fingerprint": tables.cells_fingerprint(cells)}
 paths.write_json(stage / "config.json", described)
-digest = manifest.digest(stage / "model.keras")
-counts = {"train fields": len(bags), "models": len(models), "epochs": settings.head_epochs + settings.epochs}
-manifest.finish(stage, {**described, "model_sha256": digest}, counts)
+counts = {"train fields": len(bags), "models": len(models), "epochs": len(history)}
+manifest.finish(stage, {**described, "model_sha256": manifest.digest(stage / "model.keras")}, counts)

@@ -47,22 +47,22 @@ from hpa_utils.segmentation import report
 # %%
 dataset = open_dataset(paths.find_data(data))
 root = paths.find_out(out)
-stage, segmented = root / "05_inference", paths.find_stage(root, "02_segmentation")
-cropped, folder = paths.find_stage(root, "03_cell_crops"), paths.find_model(root, model)
+stage, folder = root / "05_inference", paths.find_model(root, model)
+segmented, cropped = (paths.find_stages(root, name) for name in ("02_segmentation", "03_cell_crops"))
 split = split or ("test" if "test" in dataset.folders else "train")
 if split == "train":
     print("The data set has no test split to predict: these are predictions of the train split,")
     print("for fields the model may have been trained on.")
 
 # %%
-trained, made = manifest.read_config(folder), manifest.read_manifest(cropped)["configuration"]
-manifest.check_same("crops", trained["crops"], made["crops"], folder, cropped)
-segmenter = manifest.read_manifest(segmented)["configuration"]["segmenter"]
+trained = manifest.read_config(folder)
+manifest.check_same("crops", trained["crops"], manifest.same_section("crops", cropped), folder, cropped[0])
+segmenter = manifest.read_manifest(segmented[0])["configuration"]["segmenter"]
 if segmenter != trained["segmenter"]:
     warnings.warn(f"cells come from {segmenter}, the model learned cells from {trained['segmenter']}", stacklevel=1)
-fields, cells = (tables.read_parts(segmented / table) for table in ("fields", "cells"))
+fields, cells = (tables.read_parts([made / table for made in segmented]) for table in ("fields", "cells"))
 fields, cells = fields[fields["split"] == split], cells[cells["split"] == split]
-bags = Bags(cropped / "bags", split)
+bags = Bags([made / "bags" for made in cropped], split)
 bags.check_cells(cells)
 print(f"{len(fields):,} {split} fields, {len(bags):,} with cells, {len(cells):,} cells")
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks
-from hpa_utils.scoring.metrics import average_precision, field_scores, mean_average_precision
+from hpa_utils.scoring.metrics import average_precision, mean_average_precision
 
 
 def box(y0, x0, height, width, shape=(20, 30)):
@@ -102,18 +102,3 @@ def test_classes_are_ranked_by_themselves():
 def test_unknown_treatment_of_absent_classes_is_refused():
     with pytest.raises(ValueError, match="false_positive, ignored"):
         mean_average_precision(truth_table(), detection_table(), absent="maybe")
-
-
-def test_field_scores_compare_with_chance_and_leave_out_classes_that_all_or_no_fields_have():
-    labels = np.zeros((4, 19), int)
-    labels[:2, 3], labels[:, 7] = 1, 1
-    probabilities = np.zeros((4, 19))
-    probabilities[:, 3] = [0.9, 0.2, 0.5, 0.1]
-    scores = field_scores(labels, probabilities)
-    assert scores["average_precision"]["3"] == pytest.approx((1 + 2 / 3) / 2) and scores["chance"]["3"] == 0.5
-    assert scores["average_precision"]["7"] is None and scores["average_precision"]["0"] is None
-    assert scores["mean_average_precision"] == scores["average_precision"]["3"]
-
-
-def test_no_fields_no_scores():
-    assert field_scores(np.zeros((0, 19), int), np.zeros((0, 19)))["mean_average_precision"] is None

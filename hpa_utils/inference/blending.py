@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from hpa_utils.inference.predict import CELL_COLUMNS, FIELD_COLUMNS
 from hpa_utils.labels import NEGATIVE
+from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
 
 
 def blend(predictions: pd.DataFrame) -> np.ndarray:

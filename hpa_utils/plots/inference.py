@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hpa_utils.crops import Bags, decode_crop
-from hpa_utils.inference.predict import CELL_COLUMNS
+from hpa_utils.model.prediction import CELL_COLUMNS
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, outlined, shrink, stretched
 
 
@@ -18,7 +18,7 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: st
     cells : numpy.ndarray
         uint16 (H, W).
     predictions : pandas.DataFrame
-        Rows of the field's cells, as of `inference.predict_bags`.
+        Rows of the field's cells, as of `model.predict_bags`.
     """
     figure, axes = image_grid(1, 2, 6.0)
     factor = min(1, 900 / max(field.shape[:2]))

@@ -1,6 +1,13 @@
-"""The competition's score, and the file it is computed from."""
+"""The competition's score, the file it is computed from, and scores of what was not trained on."""
 
-from hpa_utils.scoring.metrics import field_scores, mean_average_precision, score_submission
+from hpa_utils.scoring.evaluation import (
+    confident_mistakes,
+    grade_labels,
+    ranking_scores,
+    reliability,
+    truth_labels,
+)
+from hpa_utils.scoring.metrics import mean_average_precision, score_submission
 from hpa_utils.scoring.submission import (
     publish_submission,
     read_submission,
@@ -11,13 +18,17 @@ from hpa_utils.scoring.submission import (
 )
 
 __all__ = [
-    "field_scores",
+    "confident_mistakes",
+    "grade_labels",
     "mean_average_precision",
     "publish_submission",
+    "ranking_scores",
     "read_submission",
     "read_truth",
+    "reliability",
     "score_submission",
     "submission_rows",
+    "truth_labels",
     "validate_submission",
     "write_submission",
 ]

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pycocotools import mask as coco
-from sklearn.metrics import average_precision_score
 
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.scoring.submission import read_submission, read_truth
@@ -106,34 +105,3 @@ def average_precision(hits: np.ndarray, n_truth: int) -> float:
 def score_submission(truth: str | Path, submission: str | Path, absent: str = "false_positive") -> dict:
     """`mean_average_precision` of a submission file against a truth file."""
     return mean_average_precision(read_truth(truth), read_submission(submission), absent)
-
-
-def field_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """Average precision of fields: how well a score ranks the fields that carry a label above the others.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        0 or 1, (n, 19).
-    probabilities : numpy.ndarray
-        (n, 19).
-
-    Returns
-    -------
-    dict
-        `average_precision` and `chance` (the share of fields with the label) per class number, None where no
-        field has it or all have, and `mean_average_precision` and `mean_chance` over the others.
-    """
-    precision, chance = {}, {}
-    for label in range(N_CLASSES):
-        share = float(labels[:, label].mean()) if len(labels) else 0.0
-        known = 0 < share < 1
-        score = average_precision_score(labels[:, label], probabilities[:, label]) if known else None
-        precision[str(label)], chance[str(label)] = (float(score), share) if known else (None, None)
-    scored = [label for label, value in precision.items() if value is not None]
-    return {
-        "mean_average_precision": float(np.mean([precision[label] for label in scored])) if scored else None,
-        "mean_chance": float(np.mean([chance[label] for label in scored])) if scored else None,
-        "average_precision": precision,
-        "chance": chance,
-    }

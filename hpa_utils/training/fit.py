@@ -1,78 +1,58 @@
-"""Fitting a bag model in two phases: its head, then its last blocks at a lower rate."""
+"""Fitting a bag model in two phases: its head, then its last blocks at a lower rate; resumable at any step."""
 
-import os
+import copy
+import itertools
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
-from hpa_utils.crops.batches import training_dataset
+from hpa_utils.crops.batches import training_batches, training_dataset
 from hpa_utils.crops.reading import Bags
-from hpa_utils.model import BACKBONES, build_backbone, build_bag_model, unfreeze
+from hpa_utils.crops.sampling import BagSampler
+from hpa_utils.manifest import digest
+from hpa_utils.model import build_backbone, build_bag_model, estimate_batch_norm, unfreeze
+from hpa_utils.training.devices import Devices, choose_devices
+from hpa_utils.training.losses import LabelLoss
+from hpa_utils.training.progress import Progress, Saves
+from hpa_utils.training.recipe import Recipe, TrainConfig
+from hpa_utils.training.targets import INHERITED, Targets, rare_weights
+from hpa_utils.training.watching import watch
+
+STATISTICS_BATCHES = 50  # from which BatchNorm's statistics are estimated
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained.
+class Run:
+    """What stays the same while one model is trained."""
 
-    Attributes
-    ----------
-    backbone : {"lite0", "b0"}
-    weights : str
-        ``"imagenet"``, ``"none"`` or the path of a weight file (`model.build_backbone`).
-    cells_per_bag, bags_per_batch : int
-        Cells drawn from a field in a step, fields in a step.
-    head_epochs, epochs : int
-        Passes over the fields with the backbone frozen, then with its last blocks trained.
-    head_rate, rate : float
-        Peak learning rates of the two phases.
-    unfrozen : float
-        Share (0…1) of the backbone's blocks trained in the second phase.
-    cell_loss, field_loss : float
-        Weights of the loss of the cells, on labels inherited from their field, and of the field's pooled logits.
-    weight_decay, dropout : float
-    folds, trained_folds : int
-        Folds the fields are split into, and how many of them get a model of their own.
-    seed : int
-    """
-
-    backbone: str = "lite0"
-    weights: str = "imagenet"
-    cells_per_bag: int = 8
-    bags_per_batch: int = 4
-    head_epochs: int = 2
-    epochs: int = 8
-    head_rate: float = 1e-3
-    rate: float = 3e-4
-    unfrozen: float = 1.0
-    cell_loss: float = 1.0
-    field_loss: float = 0.5
-    weight_decay: float = 1e-4
-    dropout: float = 0.2
-    folds: int = 5
-    trained_folds: int = 1
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"training.backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
-        for name in ("cells_per_bag", "bags_per_batch", "folds", "trained_folds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} is {getattr(self, name)}; expected 1 or more")
-        for name in ("head_epochs", "epochs", "head_rate", "rate", "cell_loss", "field_loss", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"training.{name} is {getattr(self, name)}; expected 0 or more")
-        if self.head_epochs + self.epochs < 1:
-            raise ValueError("training.head_epochs and training.epochs are both 0: nothing to train")
-        if self.trained_folds > self.folds:
-            raise ValueError(f"training.trained_folds is {self.trained_folds}, more than the {self.folds} folds")
-        if not 0 <= self.unfrozen <= 1 or not 0 <= self.dropout < 1:
-            raise ValueError("training.unfrozen and training.dropout are shares; expected 0…1")
+    bags: Bags
+    validation: np.ndarray
+    size: int
+    recipe: Recipe
+    targets: Targets
+    sampler: BagSampler
+    devices: Devices
+    viewer: keras.Model  # the same network on one device: what several predict together comes back torn
+    saves: Saves
+    board: object  # TensorBoard's writer
 
 
-def fit_bags(bags: Bags, train: np.ndarray, validation: np.ndarray, size: int, config: TrainConfig):
-    """Train one model.
+def fit_bags(
+    bags: Bags,
+    train: np.ndarray,
+    validation: np.ndarray,
+    size: int,
+    recipe: Recipe,
+    folder: str | Path,
+    name: str = "run",
+    targets: Targets = INHERITED,
+) -> tuple[keras.Model, pd.DataFrame, dict]:
+    """Train one model; go on with it where an earlier session left it, or take it as that one finished it.
 
     Parameters
     ----------
@@ -81,13 +61,18 @@ def fit_bags(bags: Bags, train: np.ndarray, validation: np.ndarray, size: int, c
         Numbers of the bags to learn from and to watch; `validation` may be empty.
     size : int
         Side of the crops, px.
+    recipe : Recipe
+    folder, name : path, str
+        The state is saved in ``state/{name}`` of the folder, TensorBoard's files in ``tensorboard/{name}``.
+    targets : Targets
+        What cells are to learn, where it is not their field's labels.
 
     Returns
     -------
     model : keras.Model
-        As of `model.build_bag_model`.
+        As of `model.build_bag_model`, not compiled.
     history : pandas.DataFrame
-        A row an epoch: `phase`, `epoch` and the losses.
+        A row an epoch: `epoch`, `phase`, `rate`, the losses, the scores of `watch`, `seconds`.
     loaded : dict
         The pretrained weights, `name` and `sha256`.
 
@@ -96,69 +81,177 @@ def fit_bags(bags: Bags, train: np.ndarray, validation: np.ndarray, size: int, c
     ValueError
         If there is no bag to learn from.
     """
-    import keras
-    import tensorflow as tf
-
     if not len(train):
         raise ValueError("no bags to learn from: no field of the train split has cells")
+    config = recipe.training
     keras.utils.set_random_seed(config.seed)
-    backbone, loaded = build_backbone(config.backbone, size, config.weights)
-    model = build_bag_model(backbone, size, config.dropout, config.seed)
-    per_batch = min(config.bags_per_batch, len(train))
-    batches = training_dataset(bags, train, size, config.cells_per_bag, per_batch, config.seed)
-    watched = None
-    if len(validation):
-        watched = training_dataset(bags, validation, size, config.cells_per_bag, 1, config.seed)
-        watched = watched.take(len(validation)).apply(tf.data.experimental.assert_cardinality(len(validation)))
-    steps = max(1, len(train) // per_batch)
-    histories, done = [], 0
-    for phase, epochs, rate, share in (
-        ("head", config.head_epochs, config.head_rate, 0.0),
-        ("deep", config.epochs, config.rate, config.unfrozen),
-    ):
-        if not epochs:
-            continue
-        blocks = unfreeze(backbone, share)
-        _compile(model, rate, epochs * steps, config)  # also what makes the change of `trainable` count
-        print(f"phase {phase}: {epochs} epochs of {steps} steps, {blocks} blocks of the backbone trained", flush=True)
-        history = model.fit(
-            batches,
-            initial_epoch=done,
-            epochs=done + epochs,
-            steps_per_epoch=steps,
-            validation_data=watched,
-            shuffle=False,  # the sampler does it
-            verbose=2,
-        ).history
-        done += epochs
-        histories.append(pd.DataFrame(history).assign(phase=phase))
-    history = pd.concat(histories, ignore_index=True)
+    devices = choose_devices(config.precision)
+    with devices.strategy.scope():
+        backbone, loaded = build_backbone(recipe.model.backbone, size, recipe.model.weights)
+        model = build_bag_model(backbone, size, recipe.model, recipe.augmentation, config.seed)
+    made_of = [recipe.sections(), size, loaded, bags.table["image_id"].tolist(), train.tolist(), targets.digest()]
+    run = Run(
+        bags=bags,
+        validation=validation,
+        size=size,
+        recipe=recipe,
+        targets=targets,
+        sampler=make_sampler(bags, train, config, targets),
+        devices=devices,
+        viewer=keras.Model(model.input, model.output),
+        saves=Saves(Path(folder) / "state" / name, digest(made_of)),
+        board=tf.summary.create_file_writer(str(Path(folder) / "tensorboard" / name)),
+    )
+    progress = run.saves.read() or Progress()
+    if recipe.model.batch_norm == "estimated" and not progress.history and not progress.step:
+        batches = itertools.islice(training_batches(bags, run.sampler, size), STATISTICS_BATCHES)
+        estimate_batch_norm(model, (batch.inputs for batch in batches))
+    head = ("head", config.head_epochs, config.head_rate, 0.0)
+    deep = ("deep", config.epochs, config.rate, config.unfrozen)
+    for number, phase in enumerate((head, deep)):
+        if number >= progress.phase:
+            _fit_phase(run, model, *phase, progress)
+            progress.phase, progress.epoch, progress.best, progress.since_best = number + 1, 0, -1.0, 0
+            run.saves.write(model, progress)
+    run.saves.load(model)
+    history = pd.DataFrame(progress.history)
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
-    return model, history, loaded
+    # the same layers without the optimizer, which would treble the file
+    return keras.Model(model.input, model.output, name="bag"), history, loaded
 
 
-def save_models(folder: str | Path, models: list) -> None:
-    """Write ``model.keras``, and ``fold_k.keras`` for each where there are several, each in one rename."""
-    folder = Path(folder)
-    for old in folder.glob("fold_*.keras"):
-        old.unlink()
-    named = {"model": models[0]} | ({f"fold_{k}": model for k, model in enumerate(models)} if models[1:] else {})
-    for name, model in named.items():
-        temporary = folder / f".{name}.tmp.keras"  # Keras goes by the extension
-        model.save(temporary)
-        os.replace(temporary, folder / f"{name}.keras")
+def make_sampler(bags: Bags, train: np.ndarray, config: TrainConfig, targets: Targets = INHERITED) -> BagSampler:
+    """The sampler of a training run."""
+    weights = rare_weights(bags.labels[train], config.rare_cap) if config.rare_cap > 1 else None
+    counts, shape = bags.counts[train], (config.cells_per_bag, config.bags_per_batch)
+    return BagSampler(train, counts, *shape, config.seed, weights=weights, always=targets.always)
 
 
-def _compile(model, rate: float, steps: int, config: TrainConfig) -> None:
-    import keras
+def compile_model(model: keras.Model, rate, config: TrainConfig) -> None:
+    """Give a bag model its optimizer and losses; `rate` is a number or a schedule."""
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip or None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema or 0.99,
+    )
+    model.compile(
+        optimizer=optimizer,
+        loss={name: LabelLoss(config.loss) for name in ("cells", "field")},
+        loss_weights={"cells": config.cell_loss, "field": config.field_loss},
+        steps_per_execution=config.steps_per_execution,
+    )
 
-    warm_up = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
+
+def _fit_phase(
+    run: Run, model: keras.Model, name: str, epochs: int, rate: float, share: float, progress: Progress
+) -> None:
+    """Train the epochs of a phase that are not done; the model is left with the weights to keep."""
+    config, steps = run.recipe.training, run.sampler.steps_per_epoch
+    resumed = progress.epoch > 0 or progress.step > 0
+    if progress.phase > 0 and not resumed:
+        run.saves.load(model)  # the weights alone: this phase's optimizer starts anew
+    with run.devices.strategy.scope():
+        blocks = unfreeze(model.get_layer("backbone"), share, run.recipe.model.batch_norm)
+        compile_model(model, _schedule(rate, epochs * steps, config), config)  # makes the new `trainable` count
+    if resumed:
+        model.optimizer.build(model.trainable_variables)
+        run.saves.load(model)
+        print(f"phase {name}: resumed after {progress.epoch} epochs and {progress.step} steps", flush=True)
+    elif epochs:
+        print(f"phase {name}: {epochs} epochs of {steps} steps, {blocks} blocks of the backbone trained", flush=True)
+    earlier = sum(row["phase"] != name for row in progress.history) * steps
+    for epoch in range(progress.epoch, epochs):
+        row, raw = _fit_epoch(run, model, epoch, earlier + epoch * steps, progress)
+        row = {"phase": name, "rate": float(model.optimizer.learning_rate), **row, **_watched(run)}
+        score = row["val_cell_ap"] if row.get("val_cell_ap") is not None else row.get("val_field_ap")
+        progress.history.append(row)
+        progress.epoch, progress.step, progress.partial = epoch + 1, 0, {}
+        progress.since_best += 1
+        if score is not None and score > progress.best:
+            progress.best, progress.since_best = score, 0
+            if config.patience:
+                run.saves.keep_best(model)
+        _report(run, row, len(progress.history))
+        stopped = config.patience and progress.best >= 0 and progress.since_best >= config.patience
+        if stopped:
+            print(f"phase {name}: no better score in {config.patience} epochs", flush=True)
+        if stopped or epoch + 1 == epochs:
+            break
+        for variable, value in zip(model.trainable_variables, raw):
+            variable.assign(value)
+        run.saves.write(model, progress)
+    if config.patience and progress.best >= 0:
+        run.saves.load_best(model)
+
+
+def _fit_epoch(run: Run, model: keras.Model, epoch: int, first_step: int, progress: Progress) -> tuple[dict, list]:
+    """What is left of an epoch: its losses, and the weights before `fit` put their moving average in place."""
+    begun, done = time.monotonic(), progress.step
+    left = run.sampler.steps_per_epoch - done
+    keeper = _Keeper(run.saves, progress, run.recipe.training)
+    batches = training_dataset(run.bags, run.sampler, run.size, first_step + done, run.targets.cells)
+    losses = model.fit(
+        batches,
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        steps_per_epoch=left,
+        callbacks=[keeper],
+        shuffle=False,  # the sampler does it
+        verbose=0,
+    ).history
+    earlier = progress.partial
+    means = {name: (earlier.get(name, 0) * done + value[0] * left) / (done + left) for name, value in losses.items()}
+    return {**means, "seconds": time.monotonic() - begun}, keeper.raw
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Saves the state every so many minutes, and keeps the weights as they are when an epoch ends."""
+
+    def __init__(self, saves: Saves, progress: Progress, config: TrainConfig):
+        super().__init__()
+        self.saves, self.progress, self.config = saves, copy.deepcopy(progress), config
+        self.done, self.before, self.raw = progress.step, progress.partial, []
+        self.begun = self.told = self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.told > 60:
+            self.told = time.monotonic()
+            left = (self.told - self.begun) / (batch + 1) * (self.params["steps"] - batch - 1)
+            steps = self.params["steps"]
+            print(f"  step {batch + 1} of {steps}, loss {logs['loss']:.4g}, {left:.0f} s left", flush=True)
+        if time.monotonic() - self.saved < 60 * self.config.save_minutes:
+            return
+        self.progress.step = self.done + batch + 1
+        means = {name: float(value) * (batch + 1) for name, value in logs.items()}
+        self.progress.partial = {
+            name: (self.before.get(name, 0) * self.done + total) / self.progress.step for name, total in means.items()
+        }
+        self.saves.write(self.model, self.progress)
+        self.saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.config.ema:  # `fit` ends by replacing the weights with their moving average
+            self.raw = [keras.ops.convert_to_numpy(variable) for variable in self.model.trainable_variables]
+
+
+def _watched(run: Run) -> dict:
+    return watch(run.viewer, run.bags, run.validation, run.size, run.recipe.training, run.targets.graded)
+
+
+def _schedule(rate: float, steps: int, config: TrainConfig):
+    warm_up = max(1, round(config.warm_up * steps))
+    return keras.optimizers.schedules.CosineDecay(
         rate / 10, max(1, steps - warm_up), alpha=0.01, warmup_target=rate, warmup_steps=warm_up
     )
-    loss = {name: keras.losses.BinaryCrossentropy(from_logits=True) for name in ("cells", "field")}
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=1.0),
-        loss=loss,
-        loss_weights={"cells": config.cell_loss, "field": config.field_loss},
-    )
+
+
+def _report(run: Run, row: dict, epoch: int) -> None:
+    told = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float) and name != "seconds"}
+    told = ", ".join(f"{name} {value}" for name, value in told.items())
+    print(f"epoch {epoch} ({row['phase']}): {told}, {row['seconds']:.0f} s", flush=True)
+    with run.board.as_default():
+        for name, value in row.items():
+            if isinstance(value, float):
+                tf.summary.scalar(name, value, epoch)

@@ -1,0 +1,209 @@
+"""Cells that people labelled: read, matched to our cells by their masks, mixed into targets, validated on."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from hpa_utils import masks
+from hpa_utils.dataset import read_csv
+from hpa_utils.labels import N_CLASSES, NEGATIVE
+from hpa_utils.model.prediction import CELL_COLUMNS
+from hpa_utils.segmentation.agreement import iou_table
+from hpa_utils.segmentation.reference import has_mask, read_mask
+from hpa_utils.training.soft_labels import SOFT_COLUMNS
+
+LEAST_IOU = 0.5
+POSITIVE = 0.6  # 3 of 5, the least grade that the MILIMED team called visible
+# Lowest and highest grade of a source, or of one class in it: the MILIMED team's files. Other sources: 0…1.
+SCALES = {"relabel": (0.0, 5.0), "validation": (0.0, 5.0), ("relabel", 8): (1.0, 3.0)}
+OWN_SCALE = (0.0, 1.0)
+GRADE_COLUMNS = ["image_id", "mask_label", "label", "score", "source"]
+
+
+def read_grades(path: str | Path, scales: dict = SCALES) -> pd.DataFrame:
+    """Read ``cell_scores.csv``: ``ID,mask_label,label,score`` and, if there is one, ``source``.
+
+    Parameters
+    ----------
+    path : path
+        A row says how sure someone is that cell `mask_label` of ``masks/{ID}`` shows class `label`.
+    scales : dict
+        Source, or (source, class), → its lowest and highest score. A source without a scale has 0…1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `image_id`, `mask_label`, `label` (int), `score` (0…1 by the scale of its source), `source` (text).
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        Naming file and row, if a number is none, a class not 0…18 or a score off the scale of its source.
+    """
+    path = Path(path)
+    table = read_csv(path, ("ID", "mask_label", "label", "score"))
+    source = table["source"].str.strip() if "source" in table else pd.Series("", index=table.index)
+    numbers = table[["mask_label", "label", "score"]].apply(pd.to_numeric, errors="coerce")
+    whole = (numbers[["mask_label", "label"]] % 1 == 0).all(axis=1)
+    fits = whole & (numbers["mask_label"] >= 1) & numbers["label"].between(0, N_CLASSES - 1)
+    for row in np.flatnonzero(~fits | numbers["score"].isna()):
+        raise ValueError(
+            f"{path}, row {row + 2}: expected a mask_label from 1, a label 0…{N_CLASSES - 1} and a number as score, "
+            f"found {', '.join(table.loc[row, ['mask_label', 'label', 'score']])}"
+        )
+    found = [
+        scales.get((name, label), scales.get(name, OWN_SCALE))
+        for name, label in zip(source, numbers["label"].astype(int), strict=True)
+    ]
+    low, high = np.array(found, float).T
+    for row in np.flatnonzero((numbers["score"] < low) | (numbers["score"] > high)):
+        raise ValueError(
+            f"{path}, row {row + 2}: score {table['score'][row]} of source {source[row]!r} is off its scale "
+            f"{low[row]:g}…{high[row]:g}; give the scale of the source in `scales`"
+        )
+    return pd.DataFrame(
+        {
+            "image_id": table["ID"],
+            "mask_label": numbers["mask_label"].astype(int),
+            "label": numbers["label"].astype(int),
+            "score": (numbers["score"] - low) / (high - low),
+            "source": source,
+        }
+    )
+
+
+def match_grades(
+    grades: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, folder: str | Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give grades to our cells: to the one that shares its mask with the graded cell (IoU ≥ 0.5).
+
+    Parameters
+    ----------
+    grades : pandas.DataFrame
+        As of `read_grades`.
+    cells, fields : pandas.DataFrame
+        Cell and field table.
+    folder : path
+        Holds the masks that the grades number, ``{ID}.png`` or ``.npz``, of any resolution.
+
+    Returns
+    -------
+    matched : pandas.DataFrame
+        `image_id`, `cell_id`, `label`, `score` (0…1), `source`: a row a (cell, label), the mean where it was graded
+        more than once, its sources joined by ``+``.
+    unmatched : pandas.DataFrame
+        The other rows of `grades`, with the `reason`.
+    """
+    cells_of = dict(tuple(cells.groupby("image_id")))
+    sizes = fields.set_index("image_id")[["height", "width"]]
+    cell_of, reasons = {}, {}
+    for image_id, graded in grades.groupby("image_id"):
+        if image_id not in cells_of:
+            reasons[image_id] = "its field has no cells here"
+            continue
+        if not has_mask(Path(folder), image_id):
+            reasons[image_id] = "no mask of its field"
+            continue
+        mask = read_mask(Path(folder), image_id)
+        reasons[image_id] = f"no cell with IoU {LEAST_IOU:g} or more"
+        ours = _paint(cells_of[image_id], *sizes.loc[image_id])
+        numbers = np.unique(graded["mask_label"])
+        cell_of |= {(image_id, number): cell for number, cell in _partners(ours, mask, numbers)}
+    keys = list(zip(grades["image_id"], grades["mask_label"], strict=True))
+    with_cells = grades.assign(cell_id=[cell_of.get(key, 0) for key in keys])
+    lost = with_cells["cell_id"] == 0
+    unmatched = grades[lost].assign(reason=grades.loc[lost, "image_id"].map(reasons)).reset_index(drop=True)
+    grouped = with_cells[~lost].groupby(["image_id", "cell_id", "label"], sort=True)
+    matched = grouped.agg(score=("score", "mean"), source=("source", _join)).reset_index()
+    return matched.astype({"score": np.float32}), unmatched
+
+
+def graded_cells(
+    root: str | Path, cells: pd.DataFrame, fields: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Grades of a data set's ``cell_scores.csv``, given to our cells; two empty tables where it has none."""
+    path = Path(root) / "cell_scores.csv"
+    grades = read_grades(path) if path.is_file() else pd.DataFrame(columns=GRADE_COLUMNS)
+    return match_grades(grades, cells, fields, Path(root) / "masks")
+
+
+def mix_grades(soft: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
+    """Soft labels in which graded (cell, label) pairs have their grade; Negative is at most what the grades leave.
+
+    Parameters
+    ----------
+    soft : pandas.DataFrame
+        `image_id`, `cell_id`, `s00`…`s18` (`make_soft_labels`).
+    grades : pandas.DataFrame
+        As of `match_grades`; of cells that `soft` does not have nothing is used.
+    """
+    position = {key: row for row, key in enumerate(zip(soft["image_id"], soft["cell_id"], strict=True))}
+    values = soft[SOFT_COLUMNS].to_numpy(np.float32, copy=True)
+    negative = []
+    for image_id, cell_id, label, score in grades[["image_id", "cell_id", "label", "score"]].itertuples(index=False):
+        row = position.get((image_id, cell_id))
+        if row is None:
+            continue
+        values[row, label] = score
+        negative += [(row, score)] if label == NEGATIVE else []
+        values[row, NEGATIVE] = min(values[row, NEGATIVE], 1 - score) if label != NEGATIVE else values[row, NEGATIVE]
+    for row, score in negative:  # a grade of Negative itself is kept
+        values[row, NEGATIVE] = score
+    return soft.assign(**dict(zip(SOFT_COLUMNS, values.T, strict=True)))
+
+
+def graded_scores(predictions: pd.DataFrame, grades: pd.DataFrame, positive: float = POSITIVE) -> dict:
+    """Average precision of each class on the cells that people graded for it.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        `image_id`, `cell_id`, `p00`…`p18`; cells that were trained on do not belong here.
+    grades : pandas.DataFrame
+        As of `match_grades`.
+    positive : float
+        Grade from which a cell counts as showing the class.
+
+    Returns
+    -------
+    dict
+        `average_precision` and `cells`: a list of 19 each, the first None where the graded cells are all alike;
+        `mean_average_precision` over the others, None if there is none. A number to choose checkpoints by.
+    """
+    joined = grades.merge(predictions, on=["image_id", "cell_id"])
+    precision, count = [None] * N_CLASSES, [0] * N_CLASSES
+    for label, rows in joined.groupby("label"):
+        shows = rows["score"] >= positive
+        count[label] = len(rows)
+        if shows.any() and not shows.all():
+            precision[label] = float(average_precision_score(shows, rows[CELL_COLUMNS[label]]))
+    known = [value for value in precision if value is not None]
+    return {
+        "mean_average_precision": float(np.mean(known)) if known else None,
+        "average_precision": precision,
+        "cells": count,
+    }
+
+
+def _join(sources: Iterable[str]) -> str:
+    return "+".join(sorted(set(sources)))
+
+
+def _paint(cells: pd.DataFrame, height: int, width: int) -> np.ndarray:
+    return masks.paint_labels(cells["rle"].tolist(), cells["cell_id"].tolist(), int(height), int(width))
+
+
+def _partners(ours: np.ndarray, mask: np.ndarray, numbers: np.ndarray) -> list[tuple[int, int]]:
+    """The graded cells, by number, that have a partner among ours, and its number."""
+    rows = (np.arange(ours.shape[0]) * mask.shape[0]) // ours.shape[0]
+    columns = (np.arange(ours.shape[1]) * mask.shape[1]) // ours.shape[1]
+    mask = mask[rows[:, None], columns]
+    # only the graded ones, numbered 1…n
+    place = np.minimum(np.searchsorted(numbers, mask), len(numbers) - 1)
+    table = iou_table(ours, np.where(numbers[place] == mask, place + 1, 0))
+    best = zip(range(table.shape[1]), table.argmax(axis=0), table.max(axis=0), strict=True)
+    return [(int(numbers[column]), int(cell) + 1) for column, cell, iou in best if iou >= LEAST_IOU]

@@ -1,0 +1,129 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa_utils import masks
+from hpa_utils.training.grades import graded_scores, match_grades, mix_grades, read_grades
+from hpa_utils.training.soft_labels import SOFT_COLUMNS
+
+
+def write(path, *rows, header="ID,mask_label,label,score,source"):
+    path.write_text("\n".join([header, *rows, ""]))
+    return path
+
+
+def our_cells():
+    """A field of 20 × 40 px with two cells of 10 × 10 px: number 1 at the left, 2 at the right."""
+    rows = []
+    for number, x in ((1, 5), (2, 25)):
+        mask = np.zeros((20, 40), bool)
+        mask[5:15, x : x + 10] = True
+        rows.append({"image_id": "a", "cell_id": number, "rle": masks.encode_counts(mask)})
+    return pd.DataFrame(rows), pd.DataFrame({"image_id": ["a"], "height": [20], "width": [40]})
+
+
+def write_mask(folder, image_id="a"):
+    """At half the size: 7 is our right cell, 3 covers a quarter of our left one, 9 is elsewhere."""
+    mask = np.zeros((10, 20), np.uint8)
+    mask[2:7, 12:17], mask[2:4, 2:5], mask[8:, :4] = 7, 3, 9
+    cv2.imwrite(str(folder / f"{image_id}.png"), mask)
+
+
+def grades_of(*rows):
+    return pd.DataFrame(rows, columns=["image_id", "mask_label", "label", "score", "source"])
+
+
+def test_each_source_has_its_own_scale(tmp_path):
+    rows = ("a,1,2,3,validation", "a,1,8,3,validation", "a,1,8,3,relabel", "a,1,8,1,relabel", "a,1,8,0.7,me")
+    grades = read_grades(write(tmp_path / "cell_scores.csv", *rows))
+    assert grades["score"].tolist() == pytest.approx([0.6, 0.6, 1, 0, 0.7])
+    assert grades["source"].tolist() == ["validation", "validation", "relabel", "relabel", "me"]
+    ten = read_grades(write(tmp_path / "ten.csv", "a,1,2,7,us"), scales={"us": (0, 10)})
+    assert ten["score"].tolist() == [0.7]
+
+
+def test_own_labels_need_no_source(tmp_path):
+    grades = read_grades(write(tmp_path / "own.csv", "a,4,11,1", header="ID,mask_label,label,score"))
+    assert grades.loc[0].tolist() == ["a", 4, 11, 1.0, ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,1,19,1,me", "row 3: expected a mask_label from 1, a label 0…18 and a number as score, found 1, 19, 1"),
+        ("a,0,2,1,me", "row 3: expected a mask_label from 1"),
+        ("a,1,2,high,me", "row 3: .*found 1, 2, high"),
+        ("a,1,2,3,me", "row 3: score 3 of source 'me' is off its scale 0…1; give the scale"),
+    ],
+)
+def test_what_cannot_be_a_grade_is_named(tmp_path, row, message):
+    with pytest.raises(ValueError, match=message):
+        read_grades(write(tmp_path / "cell_scores.csv", "a,1,2,1,me", row))
+
+
+def test_grades_go_to_the_cell_with_the_same_mask_and_the_others_are_reported(tmp_path):
+    write_mask(tmp_path)
+    write_mask(tmp_path, "b")
+    grades = grades_of(
+        ("a", 7, 2, 0.6, "relabel"),
+        ("a", 7, 2, 1.0, "validation"),
+        ("a", 7, 5, 0.2, "relabel"),
+        ("a", 3, 2, 1.0, "relabel"),
+        ("a", 8, 2, 1.0, "relabel"),  # the mask has no 8
+        ("b", 7, 2, 1.0, "relabel"),
+    )
+    matched, unmatched = match_grades(grades, *our_cells(), tmp_path)
+    assert matched[["image_id", "cell_id", "label", "source"]].to_numpy().tolist() == [
+        ["a", 2, 2, "relabel+validation"],
+        ["a", 2, 5, "relabel"],
+    ]
+    assert matched["score"].tolist() == pytest.approx([0.8, 0.2])
+    assert unmatched["mask_label"].tolist() == [3, 8, 7]
+    assert unmatched["reason"].tolist() == ["no cell with IoU 0.5 or more"] * 2 + ["its field has no cells here"]
+
+
+def test_without_masks_nothing_is_matched(tmp_path):
+    matched, unmatched = match_grades(grades_of(("a", 7, 2, 1.0, "me")), *our_cells(), tmp_path)
+    assert matched.empty and unmatched["reason"].tolist() == ["no mask of its field"]
+
+
+def test_grades_replace_soft_labels_and_lower_negative():
+    soft = pd.DataFrame(0.0, range(3), SOFT_COLUMNS).assign(image_id="a", cell_id=[1, 2, 3], s02=0.25, s18=0.75)
+    grades = pd.DataFrame(
+        [("a", 1, 2, 0.9), ("a", 2, 2, 0.0), ("a", 3, 18, 1.0), ("a", 8, 2, 1.0)],
+        columns=["image_id", "cell_id", "label", "score"],
+    )
+    mixed = mix_grades(soft, grades)
+    assert mixed["s02"].tolist() == pytest.approx([0.9, 0, 0.25])
+    assert mixed["s18"].tolist() == pytest.approx([0.1, 0.75, 1])
+    assert soft["s02"].tolist() == [0.25] * 3
+
+
+def test_average_precision_on_graded_cells():
+    grades = pd.DataFrame(
+        [("a", 1, 2, 0.6), ("a", 2, 2, 0.4), ("a", 3, 2, 1.0), ("a", 1, 5, 1.0)],
+        columns=["image_id", "cell_id", "label", "score"],
+    )
+    predictions = pd.DataFrame(0.5, range(3), [f"p{number:02d}" for number in range(19)])
+    predictions = predictions.assign(image_id="a", cell_id=[1, 2, 3], p02=[0.1, 0.2, 0.3])
+    scores = graded_scores(predictions, grades)
+    assert scores["average_precision"][2] == pytest.approx((1 + 2 / 3) / 2)  # shown, not shown, shown
+    assert scores["mean_average_precision"] == scores["average_precision"][2]
+    assert scores["average_precision"][5] is None and scores["cells"][5] == 1  # nothing to tell apart
+    assert graded_scores(predictions, grades.iloc[:0])["mean_average_precision"] is None
+
+
+def test_grades_of_real_fields_match_their_own_masks(real_fields):
+    grades = read_grades(real_fields / "cell_scores.csv")
+    rows, sizes = [], []
+    for image_id in grades["image_id"].unique():
+        labels = cv2.imread(str(real_fields / "masks" / f"{image_id}.png"), cv2.IMREAD_UNCHANGED)
+        sizes.append({"image_id": image_id, "height": labels.shape[0], "width": labels.shape[1]})
+        for number in range(1, labels.max() + 1):
+            rle = masks.encode_counts(labels == number)
+            rows.append({"image_id": image_id, "cell_id": number, "rle": rle})
+    matched, unmatched = match_grades(grades, pd.DataFrame(rows), pd.DataFrame(sizes), real_fields / "masks")
+    assert unmatched.empty and len(matched) == len(grades.drop_duplicates(["image_id", "mask_label", "label"]))
+    spindle = matched[matched["label"] == 11]
+    assert spindle.loc[spindle["score"] >= 0.6, "cell_id"].tolist() == [10]
