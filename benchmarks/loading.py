@@ -217,10 +217,12 @@ def main():
             "tf.io.decode_png in tf.data, fed by a generator": tf_decoding(bags, sampler),
             "TFRecords of bags, tf.io.decode_png": tfrecords(records),
         }
+        # started once and going on, as in training
+        running = {"the library's batches, NumPy": training_batches(bags, sampler, SIZE)}
+        running |= {name: iter(dataset) for name, dataset in datasets.items()}
         ways = {
             "bare decoding": lambda: bare(pngs),
-            "the library's batches, NumPy": lambda: take(training_batches(bags, sampler, SIZE), steps),
-            **{name: lambda dataset=dataset: take(dataset, steps) for name, dataset in datasets.items()},
+            **{name: lambda batches=batches: take(batches, steps) for name, batches in running.items()},
             "four grey PNG files a cell, warm": lambda: grey(folder / "grey", sampler, steps),
         }
         cold = {
@@ -236,7 +238,7 @@ def main():
                 taken = seconds(way)
                 if turn:  # the first warms up
                     times[name].append(taken)
-        del datasets, ways, bags
+        del datasets, running, ways, bags
         for _ in range(TURNS):
             for name, (paths, way) in cold.items():
                 drop_pages(paths)

@@ -156,10 +156,15 @@ def part_writer(path: str | Path, schema: pa.Schema, key: str, plain: tuple[str,
     """
     columns = ["list.element" if pa.types.is_list(field.type) else "" for field in schema]
     columns = [".".join(filter(None, (name, inner))) for name, inner in zip(schema.names, columns, strict=True)]
-    compression = {c: "NONE" if c.partition(".")[0] in plain else "SNAPPY" for c in columns}
+    others = [column for column in columns if column.partition(".")[0] not in plain]
+    options = {
+        "compression": {column: "SNAPPY" if column in others else "NONE" for column in columns},
+        "use_dictionary": others,  # a dictionary of crops would only be in the way
+        "write_statistics": others,
+    }
     # the writer leaves a file that it opened itself open when the disk is full
     with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-        with pq.ParquetWriter(file, schema.with_metadata({"key": key}), compression=compression) as writer:
+        with pq.ParquetWriter(file, schema.with_metadata({"key": key}), **options) as writer:
             yield writer
 
 
