@@ -70,6 +70,7 @@ def class_scores(scores: dict, title: str):
         chance = [scores["chance"][str(number)] for number in known]
         left.plot(chance, places, "|", color="black", markersize=11, markeredgewidth=2, label="chance")
         figure.legend(loc="outside lower left", ncols=2, fontsize=8)
+        title += f": {scores['mean_average_precision']:.3f} on average, chance {scores['mean_chance']:.3f}"
     left.set_yticks(places, [SHORT_NAMES[number] for number in known])
     left.set(xlim=(0, 1), xlabel="average precision")
     if with_auc:

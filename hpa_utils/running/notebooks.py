@@ -151,9 +151,9 @@ def _for_selected(layer: dict, selected: dict[str, dict]) -> dict:
 def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> dict:
     """What a finished notebook is recognised by: source, parameters, format and the fingerprints of its input."""
     inputs = {f"data/{split}": manifest.split_fingerprint(dataset, split) for split in dataset.folders}
-    truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
-    if name == "05_inference":
-        inputs |= {path.name: manifest.digest(path) for path in truths}
+    if name in ("04_train", "05_inference"):
+        truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
+        inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
     for stage in READS.get(name, DEFAULT):
         if stage == "04_train" and parameters.get("model"):
             model = Path(parameters["model"])
