@@ -201,7 +201,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(segmented, tmp_path
     mount = tmp_path / "small"
     mount.mkdir()
     if os.name != "posix" or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24k", "none", str(mount)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(mount)], capture_output=True
     ).returncode:
         pytest.skip("a file system of its own cannot be mounted here")
     try:
