@@ -16,7 +16,7 @@
 #
 # - **Reads** the data set and the two tables of `02_segmentation/`.
 # - **Writes** `03_cell_crops/`: `bags/part-*.parquet`, a field a row group, crops as RGBA PNGs.
-# - **Takes** 10 s on the demo's 3,366 cells, 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 8 s on the demo's 3,366 cells, 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
 import sys

@@ -16,7 +16,7 @@
 # - **Reads** the data set, the tables of `02_segmentation/`, the bags of `03_cell_crops/` and a model folder.
 # - **Writes** `05_inference/`: `predictions.parquet`, `submission.csv`, and `scores.json` where the data set has
 #   cell-level truth.
-# - **Takes** 17 s on the demo's 40 fields with 689 cells, 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 15 s on the demo's 40 fields with 689 cells, 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
 import sys
