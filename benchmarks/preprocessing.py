@@ -141,13 +141,13 @@ def decoding(folder, image_ids):
 
 def growth(folder, image_ids, pixel_size, scratch):
     per_field = {}
-    for count, workers in ((200, 1), (50, 2), (200, 2), (500, 2)):
+    for count, workers in ((50, 1), (50, 2), (200, 2), (500, 2)):
         dataset = multiplied(folder, image_ids, scratch / f"data-{count}-{workers}", count)
         once = decoding(folder, image_ids * 5) / 5 / len(image_ids)
         taken = whole(dataset, pixel_size, scratch / f"out-{count}-{workers}", workers)
         per_field[count, workers] = taken / count / once
         print(f"  {count:4} fields, {workers} workers: {taken / count / once:5.2f} × decoding a field on one core")
-    print(f"  two workers do {per_field[200, 1] / per_field[200, 2]:.2f} × the work of one (200 fields)")
+    print(f"  two workers do {per_field[50, 1] / per_field[50, 2]:.2f} × the work of one (50 fields)")
     print(f"  500 fields take {per_field[500, 2] / per_field[50, 2]:.2f} × as long a field as 50")
 
 
