@@ -118,6 +118,8 @@ def free_bytes(folder: str | Path) -> int:
 def replacing(path: str | Path):
     """Yield a temporary path beside `path`; renamed to it when the block ends well, removed when it fails.
 
+    Its name ends as that of `path` does, for writers that go by the extension, as Keras.
+
     Raises
     ------
     OSError
@@ -126,7 +128,7 @@ def replacing(path: str | Path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # two workers on different machines may write the same file: the later rename wins, neither is torn
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -145,7 +147,7 @@ def replacing(path: str | Path):
 
 def drop_temporaries(folder: str | Path) -> None:
     """Remove the temporary files of `replacing` that a killed run left anywhere under `folder`."""
-    for path in Path(folder).rglob(".*.tmp"):
+    for path in Path(folder).rglob(".tmp-*"):
         path.unlink(missing_ok=True)
 
 

@@ -201,7 +201,7 @@ def wait_for(condition):
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.parquet")}
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("part-*.parquet")}
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same_files(tmp_path, cluster):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks
-from hpa_utils.training.grades import graded_scores, match_grades, mix_grades, read_grades
+from hpa_utils.training.grades import match_grades, mix_grades, read_grades
 from hpa_utils.training.soft_labels import SOFT_COLUMNS
 
 
@@ -98,20 +98,6 @@ def test_grades_replace_soft_labels_and_lower_negative():
     assert mixed["s02"].tolist() == pytest.approx([0.9, 0, 0.25])
     assert mixed["s18"].tolist() == pytest.approx([0.1, 0.75, 1])
     assert soft["s02"].tolist() == [0.25] * 3
-
-
-def test_average_precision_on_graded_cells():
-    grades = pd.DataFrame(
-        [("a", 1, 2, 0.6), ("a", 2, 2, 0.4), ("a", 3, 2, 1.0), ("a", 1, 5, 1.0)],
-        columns=["image_id", "cell_id", "label", "score"],
-    )
-    predictions = pd.DataFrame(0.5, range(3), [f"p{number:02d}" for number in range(19)])
-    predictions = predictions.assign(image_id="a", cell_id=[1, 2, 3], p02=[0.1, 0.2, 0.3])
-    scores = graded_scores(predictions, grades)
-    assert scores["average_precision"][2] == pytest.approx((1 + 2 / 3) / 2)  # shown, not shown, shown
-    assert scores["mean_average_precision"] == scores["average_precision"][2]
-    assert scores["average_precision"][5] is None and scores["cells"][5] == 1  # nothing to tell apart
-    assert graded_scores(predictions, grades.iloc[:0])["mean_average_precision"] is None
 
 
 def test_grades_of_real_fields_match_their_own_masks(real_fields):

@@ -41,3 +41,12 @@ def test_an_earlier_stage_is_found_in_the_output_root_or_among_kaggles_inputs(mo
 def test_a_stage_that_has_not_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished 02_segmentation .*--notebooks 02"):
         paths.find_stage(tmp_path, "02_segmentation")
+
+
+def test_what_a_killed_run_left_half_written_is_dropped(tmp_path):
+    writing = paths.replacing(tmp_path / "state" / "best.weights.h5")
+    temporary = writing.__enter__()  # and never left
+    temporary.write_text("half")
+    assert temporary.name.endswith(".weights.h5")  # Keras goes by the extension
+    paths.drop_temporaries(tmp_path)
+    assert not list((tmp_path / "state").iterdir())

@@ -6,9 +6,7 @@ of Python's lock), in plain NumPy, for any framework; `training_dataset` makes t
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +15,7 @@ import numpy as np
 from hpa_utils.crops.reading import Bags
 from hpa_utils.crops.sampling import BagSampler
 from hpa_utils.labels import N_CLASSES
+from hpa_utils.segmentation.stream import ahead
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,7 @@ def cell_batches(bags: Bags, numbers: np.ndarray, size: int, batch: int, workers
     return _read_ahead(read, range(steps), workers)
 
 
-def training_dataset(
-    bags: Bags, sampler: BagSampler, size: int, start: int = 0, cell_targets=None, workers: int = 0
-):
+def training_dataset(bags: Bags, sampler: BagSampler, size: int, start: int = 0, cell_targets=None, workers: int = 0):
     """`training_batches` as an endless tf.data pipeline of (inputs, targets, weights), what Keras' `fit` takes.
 
     Which cells a step shows is what ``sampler.batch(step)`` says: Keras takes no inputs that the model lacks. A
@@ -155,19 +152,9 @@ def _cell_reader(bags: Bags, numbers: np.ndarray, size: int, batch: int) -> tupl
 
 
 def _read_ahead(read: Callable, steps: Iterable[int], workers: int) -> Iterator:
-    """Yield what `read` makes of each step, in order; twice as many steps are under way as there are threads."""
+    """What `read` makes of each step, in order; twice as many steps are under way as there are threads."""
     workers = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers, "crops") as pool:
-        waiting = deque()
-        try:
-            for step in steps:
-                waiting.append(pool.submit(read, step))
-                if len(waiting) == 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return ahead(read, steps, depth=2 * workers - 1, threads=workers)
 
 
 def _tf_map(steps, read: Callable, signature, workers: int):

@@ -129,9 +129,8 @@ def _together(field, labels):
 
 def _read_and_segment(part: SegmentationPart, image_id: str) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     field = images.read_field(part.folder, image_id)
-    if isinstance(part.segmenter, ReferenceMasks):
-        return field, part.segmenter.segment(field, image_id)
-    return field, part.segmenter.segment(field)
+    named = (image_id,) if isinstance(part.segmenter, ReferenceMasks) else ()
+    return field, part.segmenter.segment(field, *named)
 
 
 def _fingerprint(cell_rows: list[dict]) -> str:

@@ -60,14 +60,17 @@ def mask_sizes(folder: str | Path) -> dict[str, dict[str, int]]:
 
 def read_labels(folder: Path, image_id: str, shape: tuple[int, int]) -> np.ndarray:
     """Instance labels of one field, uint16 of the given shape, numbered 1…n in the order of their old numbers."""
-    labels = read_mask(folder, image_id)
-    # nearest pixel: labels cannot be averaged
-    rows = (np.arange(shape[0]) * labels.shape[0]) // shape[0]
-    columns = (np.arange(shape[1]) * labels.shape[1]) // shape[1]
-    labels = labels[rows[:, None], columns]
+    labels = resize_labels(read_mask(folder, image_id), shape)
     values, numbers = np.unique(labels, return_inverse=True)
     numbers = numbers.reshape(shape) + (values[0] != 0)
     return numbers.astype(np.uint16)
+
+
+def resize_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Labels of another shape, by the nearest pixel: they cannot be averaged."""
+    rows = (np.arange(shape[0]) * labels.shape[0]) // shape[0]
+    columns = (np.arange(shape[1]) * labels.shape[1]) // shape[1]
+    return labels[rows[:, None], columns]
 
 
 def read_mask(folder: Path, image_id: str) -> np.ndarray:

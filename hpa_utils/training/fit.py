@@ -1,9 +1,8 @@
 """Fitting a bag model in two phases: its head, then its last blocks at a lower rate; resumable at any step."""
 
-import copy
+import dataclasses
 import itertools
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -26,7 +25,7 @@ from hpa_utils.training.watching import watch
 STATISTICS_BATCHES = 50  # from which BatchNorm's statistics are estimated
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Run:
     """What stays the same while one model is trained."""
 
@@ -87,8 +86,7 @@ def fit_bags(
     keras.utils.set_random_seed(config.seed)
     devices = choose_devices(config.precision)
     with devices.strategy.scope():
-        backbone, loaded = build_backbone(recipe.model.backbone, size, recipe.model.weights)
-        model = build_bag_model(backbone, size, recipe.model, recipe.augmentation, config.seed)
+        model, loaded = build_model(recipe, size)
     made_of = [recipe.sections(), size, loaded, bags.table["image_id"].tolist(), train.tolist(), targets.digest()]
     run = Run(
         bags=bags,
@@ -118,6 +116,12 @@ def fit_bags(
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     # the same layers without the optimizer, which would treble the file
     return keras.Model(model.input, model.output, name="bag"), history, loaded
+
+
+def build_model(recipe: Recipe, size: int) -> tuple[keras.Model, dict]:
+    """The model of a recipe for crops of `size` px, and the pretrained weights it begins with (`name`, `sha256`)."""
+    backbone, loaded = build_backbone(recipe.model.backbone, size, recipe.model.weights)
+    return build_bag_model(backbone, size, recipe.model, recipe.augmentation, recipe.training.seed), loaded
 
 
 def make_sampler(bags: Bags, train: np.ndarray, config: TrainConfig, targets: Targets = INHERITED) -> BagSampler:
@@ -188,10 +192,9 @@ def _fit_phase(
 
 def _fit_epoch(run: Run, model: keras.Model, epoch: int, first_step: int, progress: Progress) -> tuple[dict, list]:
     """What is left of an epoch: its losses, and the weights before `fit` put their moving average in place."""
-    begun, done = time.monotonic(), progress.step
-    left = run.sampler.steps_per_epoch - done
+    begun, left = time.monotonic(), run.sampler.steps_per_epoch - progress.step
     keeper = _Keeper(run.saves, progress, run.recipe.training)
-    batches = training_dataset(run.bags, run.sampler, run.size, first_step + done, run.targets.cells)
+    batches = training_dataset(run.bags, run.sampler, run.size, first_step + progress.step, run.targets.cells)
     losses = model.fit(
         batches,
         initial_epoch=epoch,
@@ -201,9 +204,16 @@ def _fit_epoch(run: Run, model: keras.Model, epoch: int, first_step: int, progre
         shuffle=False,  # the sampler does it
         verbose=0,
     ).history
-    earlier = progress.partial
-    means = {name: (earlier.get(name, 0) * done + value[0] * left) / (done + left) for name, value in losses.items()}
+    means = _mean_losses(progress, {name: value for name, (value,) in losses.items()}, left)
     return {**means, "seconds": time.monotonic() - begun}, keeper.raw
+
+
+def _mean_losses(progress: Progress, losses: dict, steps: int) -> dict:
+    """Mean losses of an epoch over the steps done when it was gone on with and the `steps` since."""
+    earlier, done = progress.partial, progress.step
+    return {
+        name: (earlier.get(name, 0) * done + float(value) * steps) / (done + steps) for name, value in losses.items()
+    }
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -211,8 +221,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def __init__(self, saves: Saves, progress: Progress, config: TrainConfig):
         super().__init__()
-        self.saves, self.progress, self.config = saves, copy.deepcopy(progress), config
-        self.done, self.before, self.raw = progress.step, progress.partial, []
+        self.saves, self.progress, self.config, self.raw = saves, progress, config, []
         self.begun = self.told = self.saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -223,12 +232,9 @@ class _Keeper(keras.callbacks.Callback):
             print(f"  step {batch + 1} of {steps}, loss {logs['loss']:.4g}, {left:.0f} s left", flush=True)
         if time.monotonic() - self.saved < 60 * self.config.save_minutes:
             return
-        self.progress.step = self.done + batch + 1
-        means = {name: float(value) * (batch + 1) for name, value in logs.items()}
-        self.progress.partial = {
-            name: (self.before.get(name, 0) * self.done + total) / self.progress.step for name, total in means.items()
-        }
-        self.saves.write(self.model, self.progress)
+        partial = _mean_losses(self.progress, logs, batch + 1)
+        reached = dataclasses.replace(self.progress, step=self.progress.step + batch + 1, partial=partial)
+        self.saves.write(self.model, reached)
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):

@@ -1,18 +1,16 @@
-"""Cells that people labelled: read, matched to our cells by their masks, mixed into targets, validated on."""
+"""Cells that people labelled: read, matched to our cells by their masks, mixed into targets."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 from hpa_utils import masks
 from hpa_utils.dataset import read_csv
 from hpa_utils.labels import N_CLASSES, NEGATIVE
-from hpa_utils.model.prediction import CELL_COLUMNS
 from hpa_utils.segmentation.agreement import iou_table
-from hpa_utils.segmentation.reference import has_mask, read_mask
+from hpa_utils.segmentation.reference import has_mask, read_mask, resize_labels
 from hpa_utils.training.soft_labels import SOFT_COLUMNS
 
 LEAST_IOU = 0.5
@@ -122,9 +120,7 @@ def match_grades(
     return matched.astype({"score": np.float32}), unmatched
 
 
-def graded_cells(
-    root: str | Path, cells: pd.DataFrame, fields: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def graded_cells(root: str | Path, cells: pd.DataFrame, fields: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Grades of a data set's ``cell_scores.csv``, given to our cells; two empty tables where it has none."""
     path = Path(root) / "cell_scores.csv"
     grades = read_grades(path) if path.is_file() else pd.DataFrame(columns=GRADE_COLUMNS)
@@ -156,39 +152,6 @@ def mix_grades(soft: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
     return soft.assign(**dict(zip(SOFT_COLUMNS, values.T, strict=True)))
 
 
-def graded_scores(predictions: pd.DataFrame, grades: pd.DataFrame, positive: float = POSITIVE) -> dict:
-    """Average precision of each class on the cells that people graded for it.
-
-    Parameters
-    ----------
-    predictions : pandas.DataFrame
-        `image_id`, `cell_id`, `p00`…`p18`; cells that were trained on do not belong here.
-    grades : pandas.DataFrame
-        As of `match_grades`.
-    positive : float
-        Grade from which a cell counts as showing the class.
-
-    Returns
-    -------
-    dict
-        `average_precision` and `cells`: a list of 19 each, the first None where the graded cells are all alike;
-        `mean_average_precision` over the others, None if there is none. A number to choose checkpoints by.
-    """
-    joined = grades.merge(predictions, on=["image_id", "cell_id"])
-    precision, count = [None] * N_CLASSES, [0] * N_CLASSES
-    for label, rows in joined.groupby("label"):
-        shows = rows["score"] >= positive
-        count[label] = len(rows)
-        if shows.any() and not shows.all():
-            precision[label] = float(average_precision_score(shows, rows[CELL_COLUMNS[label]]))
-    known = [value for value in precision if value is not None]
-    return {
-        "mean_average_precision": float(np.mean(known)) if known else None,
-        "average_precision": precision,
-        "cells": count,
-    }
-
-
 def _join(sources: Iterable[str]) -> str:
     return "+".join(sorted(set(sources)))
 
@@ -199,9 +162,7 @@ def _paint(cells: pd.DataFrame, height: int, width: int) -> np.ndarray:
 
 def _partners(ours: np.ndarray, mask: np.ndarray, numbers: np.ndarray) -> list[tuple[int, int]]:
     """The graded cells, by number, that have a partner among ours, and its number."""
-    rows = (np.arange(ours.shape[0]) * mask.shape[0]) // ours.shape[0]
-    columns = (np.arange(ours.shape[1]) * mask.shape[1]) // ours.shape[1]
-    mask = mask[rows[:, None], columns]
+    mask = resize_labels(mask, ours.shape)
     # only the graded ones, numbered 1…n
     place = np.minimum(np.searchsorted(numbers, mask), len(numbers) - 1)
     table = iou_table(ours, np.where(numbers[place] == mask, place + 1, 0))

@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from hpa_utils.paths import write_json
+from hpa_utils.paths import replacing, write_json
 
 
 @dataclass
@@ -66,24 +65,20 @@ class Saves:
 
     def write(self, model, progress: Progress) -> None:
         """Save both, and remove the state before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"state-{progress.phase}-{progress.epoch}-{progress.step}.weights.h5"
-        temporary = self.folder / f".{name}.tmp.weights.h5"  # Keras goes by the extension
-        model.save_weights(temporary)
-        os.replace(temporary, self.folder / name)
+        with replacing(self.folder / name) as temporary:
+            model.save_weights(temporary)
         random = [np.asarray(variable).tolist() for variable in _random_states(model)]
         content = {"recipe": self.recipe, "weights": name, "random": random, "progress": dataclasses.asdict(progress)}
         write_json(self.folder / "state.json", content)
-        for path in self.folder.glob("*state-*.weights.h5"):
+        for path in self.folder.glob("state-*.weights.h5"):
             if path.name != name:
                 path.unlink()
 
     def keep_best(self, model) -> None:
         """Save the weights of the best epoch so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / ".best.tmp.weights.h5"
-        model.save_weights(temporary)
-        os.replace(temporary, self.folder / "best.weights.h5")
+        with replacing(self.folder / "best.weights.h5") as temporary:
+            model.save_weights(temporary)
 
     def load_best(self, model) -> None:
         """The weights of the best epoch."""

@@ -7,9 +7,9 @@ import pandas as pd
 
 from hpa_utils.crops.batches import training_batches
 from hpa_utils.crops.reading import Bags
-from hpa_utils.model import build_backbone, build_bag_model, unfreeze
+from hpa_utils.model import unfreeze
 from hpa_utils.training.devices import choose_devices
-from hpa_utils.training.fit import compile_model, make_sampler
+from hpa_utils.training.fit import build_model, compile_model, make_sampler
 from hpa_utils.training.recipe import Recipe
 
 LOWEST, HIGHEST = 1e-6, 1e-1
@@ -30,9 +30,8 @@ def try_rates(bags: Bags, train: np.ndarray, size: int, recipe: Recipe, steps: i
     """
     devices = choose_devices(recipe.training.precision)
     with devices.strategy.scope():
-        backbone, _ = build_backbone(recipe.model.backbone, size, recipe.model.weights)
-        model = build_bag_model(backbone, size, recipe.model, recipe.augmentation, recipe.training.seed)
-        unfreeze(backbone, recipe.training.unfrozen, recipe.model.batch_norm)
+        model, _ = build_model(recipe, size)
+        unfreeze(model.get_layer("backbone"), recipe.training.unfrozen, recipe.model.batch_norm)
         compile_model(model, LOWEST, recipe.training)
     rows, batches = [], training_batches(bags, make_sampler(bags, train, recipe.training), size)
     for rate, batch in zip(np.geomspace(LOWEST, HIGHEST, steps), itertools.islice(batches, steps)):

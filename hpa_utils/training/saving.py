@@ -1,10 +1,11 @@
 """The model folder."""
 
-import os
 import shutil
 from pathlib import Path
 
 import keras
+
+from hpa_utils.paths import replacing
 
 
 def save_models(folder: str | Path, models: list[keras.Model]) -> None:
@@ -17,7 +18,6 @@ def save_models(folder: str | Path, models: list[keras.Model]) -> None:
         old.unlink()
     named = {"model": models[0]} | ({f"fold_{k}": model for k, model in enumerate(models)} if models[1:] else {})
     for name, model in named.items():
-        temporary = folder / f".{name}.tmp.keras"  # Keras goes by the extension
-        model.save(temporary)
-        os.replace(temporary, folder / f"{name}.keras")
+        with replacing(folder / f"{name}.keras") as temporary:
+            model.save(temporary)
     shutil.rmtree(folder / "state", ignore_errors=True)
