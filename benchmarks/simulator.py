@@ -1,8 +1,7 @@
-"""Is the simulator fair? Measures simulated and real fields alike, and how well a model carries over.
+"""Is the simulator fair? Measures simulated and real fields alike.
 
     python benchmarks/simulator.py --real ../shared/data/hpa_fields      # tables for docs/simulator.md
     python benchmarks/simulator.py --plate docs/simulator_plate.png      # four simulated cells a class
-    python benchmarks/simulator.py --transfer OUT/04_train               # a model trained on simulated cells only
 
 All fields are brought to 0.32 µm a pixel by area averaging before anything is measured.
 """
@@ -24,7 +23,6 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from sklearn.metrics import label_ranking_average_precision_score as precision
 
 from hpa_utils import simulate
 from hpa_utils.dataset import CHANNELS, open_dataset
@@ -33,7 +31,7 @@ from hpa_utils.labels import CLASS_NAMES, N_CLASSES, NEGATIVE
 from hpa_utils.plots.pictures import composite, stretched
 from hpa_utils.simulate.examples import draw_examples
 from hpa_utils.simulate.fields import draw_field
-from hpa_utils.simulate.labels import GRADED_SHARES, choose_metaphase, read_label_sets, show_labels
+from hpa_utils.simulate.labels import GRADED_SHARES, choose_metaphase, show_labels
 from hpa_utils.simulate.patterns import describe_pattern
 from hpa_utils.simulate.plan import plan_fields
 
@@ -50,15 +48,12 @@ def main() -> None:
     parser.add_argument("--real", default="../shared/data/hpa_fields", metavar="ROOT", help="real fields with masks/")
     parser.add_argument("--fields", type=int, default=60, help="simulated fields to measure")
     parser.add_argument("--plate", default="", metavar="PNG", help="draw the plate of all classes instead")
-    parser.add_argument("--transfer", default="", metavar="DIR", help="rank the real fields' labels instead")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.plate:
         return draw_plate(Path(options.plate), options.seed)
     libraries = f"numpy {np.__version__}, OpenCV {cv2.__version__}, simulator {simulate.VERSION}"
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {libraries}")
-    if options.transfer:
-        return print_transfer(options.transfer, options.real, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = simulate.write_dataset(Path(folder) / "fields", options.fields, 1, 512, options.seed)
         tables = {"simulated": measure_dataset(root)}
@@ -220,27 +215,6 @@ def draw_plate(path: Path, seed: int) -> None:
     figure.savefig(path, dpi=72)
     Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def print_transfer(model: str, real: str, seed: int) -> None:
-    """Print how well a model folder ranks the real fields' labels, against two kinds of chance."""
-    from hpa_utils.running.notebooks import run_notebooks  # only here: it brings papermill
-
-    with tempfile.TemporaryDirectory() as out:
-        run_notebooks(data=real, out=out, notebooks="02,03,05", segmenter="watershed", model=model)
-        table = pd.read_parquet(Path(out) / "05_inference" / "predictions.parquet").groupby("image_id").first()
-    truth = open_dataset(Path(real)).label_vectors("train", list(table.index))
-    scores = table[[f"f{label:02d}" for label in range(N_CLASSES)]].to_numpy()
-    rng = np.random.default_rng(seed)
-    random = [precision(truth, rng.random(truth.shape)) for _ in range(2000)]
-    frequency = sum(np.isin(range(N_CLASSES), labels) * count for labels, count in zip(*read_label_sets()))
-    print(f"label-ranking average precision on {len(truth)} real fields: {precision(truth, scores):.3f}")
-    low, high = np.quantile(random, [0.05, 0.95])
-    print(f"random rankings: {np.mean(random):.3f} (5 % to 95 %: {low:.3f} to {high:.3f})")
-    print(f"ranking by class frequency: {precision(truth, np.tile(frequency, (len(truth), 1))):.3f}")
-    for image_id, row, labels in zip(table.index, scores, truth):
-        ranks = {int(label): int((row > row[label]).sum()) + 1 for label in np.flatnonzero(labels)}
-        print(f"{image_id[:8]}  label: rank of 19  {ranks}")
 
 
 if __name__ == "__main__":

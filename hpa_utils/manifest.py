@@ -7,21 +7,30 @@ parameters, inputs) and skips a notebook whose finished manifest still has the s
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from hpa_utils.dataset import Dataset
-from hpa_utils.paths import drop_temporaries, write_json
+from hpa_utils.deadlines import OutOfTime
+from hpa_utils.paths import drop_temporaries, find_inputs, replacing, scoring_rerun, write_json
 
 FORMAT = 2  # raised when a table or file between the notebooks changes its meaning
-SECTIONS = ("format", "crops", "model", "augmentation", "training", "soft_labels", "blending")
+SECTIONS = ("format", "crops", "model", "augmentation", "training", "soft_labels", "prediction", "blending")
 SECTIONS += ("segmenter", "weights", "cells_fingerprint")
 
 
 def begin(stage: str | Path) -> None:
-    """Make the stage's folder and withdraw the manifest of an earlier run: what follows is not finished yet."""
+    """Make the stage's folder and withdraw the manifest of an earlier run: what follows is not finished yet.
+
+    On Kaggle, what an earlier session, cut before its end, left of the stage is copied from its attached output, so
+    that the stage goes on from there.
+    """
     Path(stage).mkdir(parents=True, exist_ok=True)
     drop_temporaries(stage)
     (Path(stage) / "manifest.json").unlink(missing_ok=True)
+    for earlier in find_inputs(Path(stage).name):
+        if not scoring_rerun() and not is_whole(earlier):
+            _copy_lacking(earlier, Path(stage))
 
 
 def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list[dict] = ()) -> None:
@@ -38,6 +47,25 @@ def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list
     """
     content = {"format": FORMAT, "complete": True, "configuration": configuration, "counts": counts}
     write_json(Path(stage) / "manifest.json", {**content, "set_aside": list(set_aside)})
+
+
+def is_whole(stage: str | Path) -> bool:
+    """Whether a stage has ended, and had time for all its fields."""
+    found = read_manifest(stage)
+    late = [row for row in found.get("set_aside", []) if row["error"].startswith(OutOfTime.__name__)]
+    return bool(found.get("complete")) and not late and not found["counts"].get("late fields")
+
+
+def _copy_lacking(earlier: Path, stage: Path) -> None:
+    """Copy the files that `stage` does not have yet, each in one rename; none that only their session vouches for."""
+    left_out = (".", stage.name, "manifest.json", "submission.csv")
+    files = [path for path in sorted(earlier.rglob("*")) if path.is_file() and not path.name.startswith(left_out)]
+    lacking = [path for path in files if not (stage / path.relative_to(earlier)).exists()]
+    for path in lacking:
+        with replacing(stage / path.relative_to(earlier)) as temporary:
+            shutil.copyfile(path, temporary)
+    if lacking:
+        print(f"{stage.name} goes on from {earlier}: {len(lacking)} files copied")
 
 
 def read_manifest(stage: str | Path) -> dict:

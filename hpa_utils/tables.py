@@ -8,7 +8,7 @@ import contextlib
 import errno
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpa_utils import images
+from hpa_utils.deadlines import OutOfTime
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.paths import free_bytes, replacing
 
@@ -254,9 +255,9 @@ def failed_fields(fields: pd.DataFrame) -> list[dict]:
 
 
 def check_some_left(fields: pd.DataFrame) -> None:
-    """Raise ValueError if every field of a split was set aside, with the first reason."""
+    """Raise ValueError if every field of a split was set aside, with the first reason; lack of time is none."""
     for split, of_split in fields.groupby("split"):
-        failed = failed_fields(of_split)
+        failed = [row for row in failed_fields(of_split) if not row["error"].startswith(OutOfTime.__name__)]
         if len(failed) == len(of_split):
             raise ValueError(f"all {len(failed)} {split} fields were set aside; the first: {failed[0]['error']}")
 
@@ -266,15 +267,29 @@ def label_matrix(fields: pd.DataFrame) -> np.ndarray:
     return np.stack(fields["labels"]).astype(np.int8) if len(fields) else np.zeros((0, N_CLASSES), np.int8)
 
 
-def cells_fingerprint(cells: pd.DataFrame) -> str:
+def cells_fingerprint(cells: pd.DataFrame | Iterable[pd.DataFrame]) -> str:
     """SHA-256 of which cell is where: image IDs, cell numbers and masks, in the order of the IDs.
 
     Whatever is keyed by cell number stores it, since the numbers of another segmentation mean other cells.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame, or iterable of them
+        The cell table; or its parts one after the other, whose IDs follow each other.
+
+    Raises
+    ------
+    ValueError
+        If the IDs of a part do not follow those of the part before, as those of one data set do.
     """
-    digest = hashlib.sha256()
-    ordered = cells.sort_values(["image_id", "cell_id"], kind="stable")
-    for image_id, cell_id, rle in zip(ordered["image_id"], ordered["cell_id"], ordered["rle"], strict=True):
-        digest.update(f"{image_id}:{cell_id}:".encode() + rle)
+    digest, last = hashlib.sha256(), ""
+    for part in [cells] if isinstance(cells, pd.DataFrame) else cells:
+        ordered = part.sort_values(["image_id", "cell_id"], kind="stable")
+        if len(ordered) and ordered["image_id"].iloc[0] <= last:
+            raise ValueError(f"the cells of {ordered['image_id'].iloc[0]} come after those of {last}: run 02 again")
+        for image_id, cell_id, rle in zip(ordered["image_id"], ordered["cell_id"], ordered["rle"], strict=True):
+            digest.update(f"{image_id}:{cell_id}:".encode() + rle)
+            last = image_id
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@
 # - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split; human grades of cells
 #   (`cell_scores.csv`) where the data set has them, and its cell-level truth only to score.
 # - **Writes** `04_train/`: the model folder (`model.keras`, `config.json`, `history.csv`, `folds.csv`,
-#   `oof.parquet`, `soft_labels.parquet`, `scores.json`).
+#   `oof.parquet`, `soft_labels.parquet`, `scores.json`, `calibration.json`).
 # - **Takes** 3 minutes on the demo's 160 fields and 25 epochs, crops of 96 px, 2 cores and no GPU
 #   (`benchmarks/demo.py`). Interrupted, it goes on where it was.
 
@@ -46,7 +46,7 @@ config: str = ""  # JSON of overrides, sections model, augmentation, training an
 import numpy as np
 import pandas as pd
 
-from hpa_utils import manifest, model, paths, tables, training
+from hpa_utils import inference, manifest, model, paths, tables, training
 from hpa_utils.crops import Bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import train as plots
@@ -119,7 +119,8 @@ display(plots.soft_label_shares(training.positive_shares(soft, fields)))
 # %% [markdown]
 # ## Fields and cells out of fold
 # How well scores rank what was not trained on: the fields that carry a label above the others, and, where people
-# graded cells or the data set has cell-level truth, the cells that show it.
+# graded cells or the data set has cell-level truth, the cells that show it. What scores are worth, by the fields' labels
+# and the grades (never by the truth, which real data do not have), goes into `calibration.json`.
 
 # %%
 by_field = oof.drop_duplicates("image_id")
@@ -133,6 +134,7 @@ if len(grades):
     known["cells, by people"] = grade_labels(grades, seen), seen[model.CELL_COLUMNS].to_numpy()
 scores = {name: ranking_scores(*pair) for name, pair in known.items()}
 paths.write_json(stage / "scores.json", scores)
+inference.write_calibration(stage, inference.fit_calibration(oof, cells, fields, grade_labels(grades, seen)))
 
 # %%
 for name, found in scores.items():

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+from hpa_utils import masks
 from hpa_utils.dataset import CHANNELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,6 +32,25 @@ def field_with_cells(height: int = 96, width: int = 128) -> np.ndarray:
     return field
 
 
+def box(y0: int, x0: int, height: int, width: int, shape: tuple[int, int] = (20, 30)) -> np.ndarray:
+    """Mask of a box, bool of this shape."""
+    mask = np.zeros(shape, bool)
+    mask[y0 : y0 + height, x0 : x0 + width] = True
+    return mask
+
+
+def truth_table(*rows) -> pd.DataFrame:
+    """As of `read_truth`, of rows (image_id, label, mask)."""
+    columns = ["image_id", "height", "width", "label", "counts"]
+    return pd.DataFrame([(i, *m.shape, label, masks.encode_counts(m)) for i, label, m in rows], columns=columns)
+
+
+def detection_table(*rows) -> pd.DataFrame:
+    """As of `read_submission`, of rows (image_id, label, confidence, mask)."""
+    columns = ["image_id", "height", "width", "label", "confidence", "counts"]
+    return pd.DataFrame([(i, *m.shape, label, c, masks.encode_counts(m)) for i, label, c, m in rows], columns=columns)
+
+
 @pytest.fixture
 def tiny_dataset(tmp_path):
     """Twelve train and three test fields of two cells each, 0.32 µm/px, wider than high; returns the root."""
@@ -42,9 +63,7 @@ def tiny_dataset(tmp_path):
     rows = [f"{image_id},{'0|16' if number % 2 else '2'}" for number, image_id in enumerate(train)]
     (root / "train.csv").write_text("\n".join(["ID,Label", *rows, ""]))
     sample = [f"{image_id},128,96,0 1 x" for image_id in test]
-    (root / "sample_submission.csv").write_text(
-        "\n".join(["ID,ImageWidth,ImageHeight,PredictionString", *sample, ""])
-    )
+    (root / "sample_submission.csv").write_text("\n".join(["ID,ImageWidth,ImageHeight,PredictionString", *sample, ""]))
     (root / "dataset.json").write_text('{"pixel_size_um": 0.32}')
     return root
 

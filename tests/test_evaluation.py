@@ -1,24 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import box, truth_table
 
 from hpa_utils import masks
 from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
 from hpa_utils.scoring import confident_mistakes, grade_labels, ranking_scores, reliability, truth_labels
 
 NUCLEOLI, GOLGI, CYTOSOL = 2, 7, 16
-
-
-def box(y0, x0, height, width, shape=(20, 30)):
-    mask = np.zeros(shape, bool)
-    mask[y0 : y0 + height, x0 : x0 + width] = True
-    return mask
-
-
-def truth_table(*rows):
-    """Rows of (image_id, label, mask)."""
-    columns = ["image_id", "height", "width", "label", "counts"]
-    return pd.DataFrame([(i, *m.shape, label, masks.encode_counts(m)) for i, label, m in rows], columns=columns)
 
 
 def cell_table(*rows):

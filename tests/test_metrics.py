@@ -1,27 +1,14 @@
+import json
+from itertools import permutations
+from pathlib import Path
+
 import numpy as np
-import pandas as pd
 import pytest
+from conftest import box, detection_table, truth_table
 
-from hpa_utils import masks
-from hpa_utils.scoring.metrics import average_precision, mean_average_precision
+from hpa_utils.scoring.metrics import average_precision, match_detections, mean_average_precision, score_matches
 
-
-def box(y0, x0, height, width, shape=(20, 30)):
-    mask = np.zeros(shape, bool)
-    mask[y0 : y0 + height, x0 : x0 + width] = True
-    return mask
-
-
-def truth_table(*rows):
-    """Rows of (image_id, label, mask)."""
-    columns = ["image_id", "height", "width", "label", "counts"]
-    return pd.DataFrame([(i, *m.shape, label, masks.encode_counts(m)) for i, label, m in rows], columns=columns)
-
-
-def detection_table(*rows):
-    """Rows of (image_id, label, confidence, mask)."""
-    columns = ["image_id", "height", "width", "label", "confidence", "counts"]
-    return pd.DataFrame([(i, *m.shape, label, c, masks.encode_counts(m)) for i, label, c, m in rows], columns=columns)
+CASES = json.loads((Path(__file__).parent / "data" / "evaluator_cases.json").read_text())
 
 
 CELL, OTHER = box(2, 2, 10, 10), box(2, 18, 10, 10)
@@ -71,7 +58,7 @@ def test_a_detection_matches_only_the_truth_it_overlaps_most():
 
 
 def test_precision_is_made_monotone():
-    assert average_precision(np.array([False, True, True]), 2) == pytest.approx(2 / 3)
+    assert average_precision(np.array([1, 2]), np.ones(3), n_truth=2) == pytest.approx(2 / 3)
 
 
 def test_a_class_absent_from_the_field_counts_against_a_detection_or_is_ignored():
@@ -102,3 +89,103 @@ def test_classes_are_ranked_by_themselves():
 def test_unknown_treatment_of_absent_classes_is_refused():
     with pytest.raises(ValueError, match="false_positive, ignored"):
         mean_average_precision(truth_table(), detection_table(), absent="maybe")
+
+
+def test_of_two_true_cells_alike_only_the_first_can_be_hit():
+    truth = truth_table(("a", 0, CELL), ("a", 0, CELL))
+    assert ap(truth, detection_table(("a", 0, 0.9, CELL), ("a", 0, 0.8, CELL))) == 0.5
+
+
+def test_a_detection_without_a_pixel_is_none_and_a_true_cell_without_a_pixel_need_not_be_found():
+    nothing = np.zeros((20, 30), bool)
+    truth = truth_table(("a", 0, CELL), ("b", 0, nothing))
+    assert ap(truth, detection_table(("a", 0, 0.9, nothing), ("a", 0, 0.5, CELL))) == 1
+
+
+def test_a_field_in_which_nothing_is_true_counts_against_its_detections():
+    truth, detections = truth_table(("a", 0, CELL)), detection_table(("b", 0, 0.9, CELL), ("a", 0, 0.5, CELL))
+    assert ap(truth, detections) == 0.5
+    assert ap(truth, detections, absent="ignored") == 1
+
+
+def test_fields_higher_than_wide_are_scored_as_well():
+    tall = box(15, 3, 12, 6, shape=(40, 12))
+    assert ap(truth_table(("a", 0, tall)), detection_table(("a", 0, 0.5, tall))) == 1
+
+
+def test_nothing_to_find_and_nothing_found_score_nothing():
+    scores = mean_average_precision(truth_table(), detection_table())
+    assert scores["mean_average_precision"] == scores["mean_over_classes_with_truth"] == 0
+    assert set(scores["average_precision"].values()) == {None}
+
+
+def case_tables(case):
+    """Truth and detections of a case of ``evaluator_cases.json``, whose masks are lists of boxes."""
+
+    def painted(height, width, boxes):
+        mask = np.zeros((height, width), bool)
+        for y0, x0, rows, columns in boxes:
+            mask[y0 : y0 + rows, x0 : x0 + columns] = True
+        return mask
+
+    truth = [(field, label, painted(h, w, boxes)) for field, h, w, label, boxes in case["truth"]]
+    found = [(field, label, c, painted(h, w, boxes)) for field, h, w, label, c, boxes in case["detections"]]
+    return truth_table(*truth), detection_table(*found)
+
+
+@pytest.mark.parametrize("absent", ["false_positive", "ignored"])
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_the_score_is_that_of_the_tf_object_detection_api(case, absent):
+    scores = mean_average_precision(*case_tables(case), absent)
+    for label, expected in enumerate(case[absent]):
+        found, ties = scores["average_precision"][str(label)], scores["tie_range"]["average_precision"][str(label)]
+        if expected is None:
+            assert found is None and ties is None
+        else:  # it breaks ties as its sort happens to
+            assert ties[0] - 1e-9 <= expected <= ties[1] + 1e-9
+            assert "ties" in case["name"] or found == ties[0] == ties[1] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_tie_range_is_the_worst_and_the_best_of_all_orders_of_equal_confidences():
+    rows = [("a", 0, 0.9, OTHER), ("a", 0, 0.5, CELL), ("b", 0, 0.5, OTHER), ("c", 0, 0.5, OTHER), ("b", 0, 0.4, CELL)]
+    truth = truth_table(("a", 0, CELL), ("b", 0, CELL), ("c", 0, OTHER))
+    orders = [rows[:1] + list(tied) + rows[-1:] for tied in permutations(rows[1:-1])]
+    found = [ap(truth, detection_table(*order)) for order in orders]
+    ties = mean_average_precision(truth, detection_table(*rows))["tie_range"]
+    assert ties["average_precision"]["0"] == pytest.approx([min(found), max(found)])
+    assert min(found) < max(found)
+    assert ties["mean_average_precision"] == pytest.approx([min(found) / 19, max(found) / 19])
+    assert ties["mean_over_classes_with_truth"] == ties["average_precision"]["0"]
+
+
+def test_a_second_hit_of_equal_confidence_may_rank_before_the_first_at_worst():
+    truth = truth_table(("a", 0, CELL))
+    twice = detection_table(("a", 0, 0.5, CELL), ("a", 0, 0.5, CELL))
+    scores = mean_average_precision(truth, twice)
+    assert scores["average_precision"]["0"] == 1  # in any one order of both
+    assert scores["tie_range"]["average_precision"]["0"] == [0.5, 1]
+
+
+def test_weights_of_fields_are_as_if_fields_were_there_so_often():
+    truth = truth_table(("a", 0, CELL), ("a", 0, OTHER), ("b", 0, CELL), ("c", 0, CELL), ("c", 1, CELL))
+    rows = [("c", 0, 0.95, OTHER), ("a", 0, 0.9, CELL), ("b", 0, 0.8, OTHER), ("b", 0, 0.7, CELL), ("a", 0, 0.6, OTHER)]
+    matches = match_detections(truth, detection_table(*rows))
+    assert matches.image_ids.tolist() == ["a", "b", "c"]
+    weighted = score_matches(matches, np.array([1, 3, 0]))
+    copies = [("d", *row[1:]) for row in rows if row[0] == "b"] + [("e", *row[1:]) for row in rows if row[0] == "b"]
+    truth = truth_table(("a", 0, CELL), ("a", 0, OTHER), ("b", 0, CELL), ("d", 0, CELL), ("e", 0, CELL))
+    kept = sorted((row for row in rows + copies if row[0] != "c"), key=lambda row: -row[2])
+    expected = mean_average_precision(truth, detection_table(*kept))
+    assert weighted["average_precision"]["0"] == pytest.approx(expected["average_precision"]["0"])
+    assert weighted["average_precision"]["1"] is None
+
+
+def test_detections_are_ranked_anew_by_other_confidences():
+    truth = truth_table(("a", 0, CELL), ("a", 1, OTHER))
+    rows = [("a", 0, 0.9, CELL), ("a", 0, 0.8, OTHER), ("a", 0, 0.7, CELL), ("a", 1, 0.5, OTHER)]
+    other = np.array([0.1, 0.6, 0.6, 0.2])
+    matches = match_detections(truth, detection_table(*rows)).reranked(other)
+    expected = match_detections(truth, detection_table(*rows).assign(confidence=other))
+    for name in ("label", "field", "confidence", "row", "cell", "hit"):
+        np.testing.assert_array_equal(getattr(matches, name), getattr(expected, name))
+    assert score_matches(matches)["average_precision"]["0"] == 0.5

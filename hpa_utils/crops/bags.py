@@ -17,6 +17,7 @@ import pyarrow as pa
 from hpa_utils import images, masks, processes, tables
 from hpa_utils.crops.cut import CropConfig, choose_cells, cut_cell, encode_crop
 from hpa_utils.dataset import Dataset
+from hpa_utils.deadlines import check_time
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.segmentation import stream
@@ -55,6 +56,8 @@ class BagPart:
         Digest of what the part is made from: format, crop configuration, masks, labels, which fields.
     isolated : bool
         Read and cut each field in a process of its own: for a part whose worker was lost again and again.
+    until : float
+        Unix time from which on no field is begun: the rest is set aside.
     """
 
     name: str
@@ -67,6 +70,7 @@ class BagPart:
     stage: Path
     key: str
     isolated: bool = False
+    until: float = float("inf")
 
     def __len__(self):
         return len(self.image_ids)
@@ -79,6 +83,7 @@ def plan_bags(
     config: CropConfig,
     stage: str | Path,
     left_out: frozenset = frozenset(),
+    until: float = float("inf"),
 ) -> list[BagPart]:
     """The parts of the bags of the given splits: one for each part of the field table.
 
@@ -88,6 +93,8 @@ def plan_bags(
         Folders of 02_segmentation; several where shards of it were made apart.
     left_out : frozenset of str
         Fields that get no bag.
+    until : float
+        As in `BagPart`.
     """
     plan = []
     for path in (path for split in splits for path in tables.list_parts([s / "fields" for s in segmented], split)):
@@ -108,6 +115,7 @@ def plan_bags(
                 config=config,
                 stage=Path(stage),
                 key=digest([FORMAT, asdict(config), made_from]),
+                until=until,
             )
         )
     return plan
@@ -119,7 +127,8 @@ def write_bags(part: BagPart, reuse: bool = True) -> dict:
     Returns
     -------
     dict
-        `cells` and `bytes` (of their PNGs) written, and `set_aside`: the fields that could not be read.
+        `cells` and `bytes` (of their PNGs) written, and `set_aside`: the fields that could not be read, or
+        for which there was no time.
     """
     path = part.stage / "bags" / part.name
     if reuse and is_written(part):
@@ -177,6 +186,7 @@ def _read_tables(part: BagPart) -> Iterator[tuple[dict, pd.DataFrame]]:
 
 
 def _bag(part: BagPart, row: dict, cells: pd.DataFrame) -> dict:
+    check_time(part.until)
     shape = row["height"], row["width"]
     field = images.read_field(part.folder, row["image_id"])
     if field.shape[:2] != shape:

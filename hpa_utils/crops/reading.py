@@ -20,8 +20,8 @@ class Bags:
     Parameters
     ----------
     folders : path, or sequence of paths
-        Each holds ``part-*.parquet`` of `write_bags`: several for shards made apart, or for other data mixed in. A
-        part found twice is read once.
+        Each holds ``part-*.parquet`` of `write_bags`: several for shards made apart, or for other data mixed in; or
+        is one such part. A part found twice is read once.
     split : str
 
     Attributes
@@ -91,7 +91,11 @@ class Bags:
 
 def _find_parts(folders: Sequence[str | Path], split: str) -> list[Path]:
     """The parts of the split in all folders, by name; one that is in several of them once."""
-    paths = [path for folder in folders for path in Path(folder).glob(f"part-{split}-*.parquet")]
+    paths = [
+        path
+        for place in map(Path, folders)
+        for path in ([place] if place.is_file() else place.glob(f"part-{split}-*.parquet"))
+    ]
     if not paths:
         raise FileNotFoundError(f"no bags of the {split} split in {', '.join(map(str, folders))}")
     once = {(path.name, tables.part_key(path)): path for path in reversed(paths)}

@@ -1,4 +1,4 @@
-"""The command line: ``python -m hpa_utils simulate | run | score | validate``."""
+"""The command line: ``python -m hpa_utils simulate | run | score | validate | ledger | kaggle-stage``."""
 
 import argparse
 import sys
@@ -45,16 +45,12 @@ def _run(options) -> int:
 
 
 def _score(options) -> int:
-    from hpa_utils.labels import CLASS_NAMES
     from hpa_utils.paths import write_json
-    from hpa_utils.scoring import score_submission
+    from hpa_utils.scoring import report_lines, score_report
 
-    scores = score_submission(options.truth, options.submission, options.absent)
-    for number, name in enumerate(CLASS_NAMES):
-        value = scores["average_precision"][str(number)]
-        print(f"{number:2d} {name:42s} {'no truth' if value is None else format(value, '.4f')}")
-    print(f"mean over classes with truth  {scores['mean_over_classes_with_truth']:.4f}")
-    print(f"mean average precision (mAP)  {scores['mean_average_precision']:.4f}")
+    call = (options.absent, options.bootstrap, options.against, options.diagnose)
+    scores = score_report(options.truth, options.submission, *call)
+    print(*report_lines(scores), sep="\n")
     if options.json:
         write_json(Path(options.json), scores)
     return 0
@@ -64,11 +60,37 @@ def _validate(options) -> int:
     from hpa_utils.scoring import validate_submission
 
     findings = validate_submission(options.submission, options.sample)
-    for finding in findings:
-        where = f"row {finding['row']}" if finding["row"] else "file"
-        print(f"{finding['level']:5s} {where}: {finding['what']}; {finding['mend']}")
-    print(f"{options.submission}: {len(findings) or 'no'} findings")
-    return 1 if any(finding["level"] in ("error", "loss") for finding in findings) else 0
+    print(*findings, f"{options.submission}: {len(findings) or 'no'} findings", sep="\n")
+    return 1 if any(finding.level in ("error", "loss") for finding in findings) else 0
+
+
+def _ledger(options) -> int:
+    from hpa_utils.paths import find_out
+    from hpa_utils.scoring.ledger import ledger_text, run_ledger
+
+    pairs = [text.partition("=") for text in options.predictions]
+    for name, _, path in pairs:
+        if not name or not path:
+            raise ValueError(f"--predictions {name}: expected NAME=PATH of a predictions.parquet")
+    others = {name: path for name, _, path in pairs}
+    call = (options.data, options.model, options.config, others, options.absent, options.rounds)
+    print(ledger_text(run_ledger(find_out(options.out), *call)), end="")
+    return 0
+
+
+def _kaggle_stage(options) -> int:
+    import tempfile
+
+    from hpa_utils.running import kaggle
+
+    plan = kaggle.read_plan()
+    with tempfile.TemporaryDirectory() as wheels:
+        folders = kaggle.stage(plan, options.out, kaggle.build_wheels(plan, wheels))
+    print(f"staged in {options.out}: {', '.join(folder.name for folder in folders)}")
+    print(*kaggle.push_commands(plan, options.out), sep="\n", flush=True)
+    if options.push:
+        kaggle.push(plan, options.out)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,10 +122,28 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--submission", required=True, metavar="S.csv")
     score.add_argument("--absent", default="false_positive", choices=("false_positive", "ignored"))
     score.add_argument("--json", default="", metavar="OUT.json")
+    score.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="rounds of the 95 %% interval; 0: none")
+    score.add_argument("--against", default="", metavar="OTHER.csv", help="submission to compare with")
+    score.add_argument("--diagnose", action="store_true", help="say where the score is lost")
     score.set_defaults(command=_score)
 
     validate = commands.add_parser("validate", help="check a submission before it is sent")
     validate.add_argument("--submission", required=True, metavar="S.csv")
     validate.add_argument("--sample", default="", metavar="sample_submission.csv")
     validate.set_defaults(command=_validate)
+
+    ledger = commands.add_parser("ledger", help="score every choice of the blend against the cell-level truth")
+    ledger.add_argument("--out", default="", metavar="OUT", help="output root of a finished run")
+    ledger.add_argument("--data", default="", metavar="ROOT", help="data set root, with the truth")
+    ledger.add_argument("--model", default="", metavar="DIR", help="model folder with the calibration; else 04_train")
+    ledger.add_argument("--config", default="", metavar="JSON", help="section blending: what is compared with")
+    ledger.add_argument("--predictions", action="append", default=[], metavar="NAME=PATH", help="others of these cells")
+    ledger.add_argument("--absent", default="false_positive", choices=("false_positive", "ignored"))
+    ledger.add_argument("--rounds", type=int, default=1000, help="of the bootstrap over fields")
+    ledger.set_defaults(command=_ledger)
+
+    staging = commands.add_parser("kaggle-stage", help="write the folders that Kaggle's command line uploads")
+    staging.add_argument("--out", required=True, metavar="DIR")
+    staging.add_argument("--push", action="store_true", help="upload them, too, and wait for each kernel")
+    staging.set_defaults(command=_kaggle_stage)
     return parser

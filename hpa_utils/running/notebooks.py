@@ -19,6 +19,7 @@ from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import (
     REPOSITORY,
     find_data,
+    find_inputs,
     find_model,
     find_stages,
     listed_stages,
@@ -41,6 +42,7 @@ READS = {  # the earlier stages whose output a notebook reads
 }
 # parameters that say where or by whom, not what: paths are known by what they hold
 PLACES = ("data", "out", "config", "masks", "model", "more", "not_in", "hpacellseg_weights", "workers", "scheduler")
+PLACES += ("deadline",)
 
 
 class NotebookFailed(RuntimeError):
@@ -69,8 +71,8 @@ def run_notebooks(
     segmenter : str
         Overrides the notebook's choice.
     model : str
-        Model folder to use instead of training: 04 is left out, 03 crops as the model's configuration says, and
-        the train split is left out where there is a test split.
+        Model folder to use instead of training, or several joined by a comma: 04 is left out, 03 crops as the model's
+        configuration says, and the train split is left out where there is a test split.
     assignments : tuple of str
         ``NAME=VALUE`` or ``04.NAME=VALUE``.
 
@@ -94,7 +96,7 @@ def run_notebooks(
     if segmenter:
         fixed["02.segmenter"] = segmenter
     if model:
-        fixed |= _use_model(Path(model).absolute(), dataset)
+        fixed |= _use_model([Path(folder.strip()).absolute() for folder in model.split(",")], dataset)
     layers = [read_preset(NOTEBOOKS / "presets.json", preset)] if preset else []
     selected = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in names}
     everywhere = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in DEFAULT}
@@ -107,6 +109,10 @@ def run_notebooks(
         run = _run_section(name, parameters[name], dataset, out)
         if _is_finished(out / name, run, dataset):
             print(f"{label}: finished before, skipped", flush=True)
+            continue
+        held = [folder for folder in find_inputs(name) if _is_held(folder, run, dataset)]
+        if held:
+            print(f"{label}: left out, {held[0]} holds it", flush=True)
             continue
         print(f"{label}: running", flush=True)
         start = time.monotonic()
@@ -129,10 +135,10 @@ def _select(notebooks: str, with_model: bool) -> list[str]:
     return [name for name in available if name[:2] in wanted and not (with_model and name == "04_train")]
 
 
-def _use_model(model: Path, dataset: Dataset) -> dict:
-    """Assignments that make 03 crop as `model` was trained, and 05 use it."""
-    config = find_model("", model) / "config.json"
-    fixed = {"03.config": str(config), "05.model": str(model)}
+def _use_model(models: list[Path], dataset: Dataset) -> dict:
+    """Assignments that make 03 crop as the models were trained, and 05 use them."""
+    folders = [find_model("", model) for model in models]
+    fixed = {"03.config": str(folders[0] / "config.json"), "05.model": ",".join(map(str, folders))}
     if "test" in dataset.folders:
         fixed |= {"splits": "test"}
     return fixed
@@ -156,8 +162,9 @@ def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> di
         inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
     for stage in READS.get(name, DEFAULT):
         if stage == "04_train" and parameters.get("model"):
-            model = Path(parameters["model"])
-            files = [model / "config.json", *sorted(model.glob("*.keras"))]
+            models = [Path(folder.strip()) for folder in parameters["model"].split(",")]
+            named = [model / name for model in models for name in ("config.json", "calibration.json")]
+            files = named + [path for model in models for path in sorted(model.glob("*.keras"))]
             inputs[stage] = manifest.digest([[path.name, manifest.digest(path)] for path in files])
             continue
         try:
@@ -183,9 +190,17 @@ def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> di
 
 def _is_finished(stage: Path, run: dict, dataset: Dataset) -> bool:
     found = manifest.read_manifest(stage)
-    if not found.get("complete") or found.get("run") != run or not (stage / f"{stage.name}.html").is_file():
+    if not manifest.is_whole(stage) or found.get("run") != run or not (stage / f"{stage.name}.html").is_file():
         return False
     if scoring_rerun():
+        return False
+    return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
+
+
+def _is_held(attached: Path, run: dict, dataset: Dataset) -> bool:
+    """Whether an attached output has this stage: made alike, or by a notebook run by itself, which signs nothing."""
+    found = manifest.read_manifest(attached)
+    if not manifest.is_whole(attached) or found.get("run", run) != run or scoring_rerun():
         return False
     return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
 

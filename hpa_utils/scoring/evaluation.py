@@ -6,7 +6,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hpa_utils import tables
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.scoring.metrics import IOU_THRESHOLD, mask_iou
+from hpa_utils.scoring.metrics import IOU_THRESHOLD
+from hpa_utils.scoring.overlaps import mask_iou, mask_keys
 
 # What needs a name of `training` or `model` imports it where it is used: scoring alone must not load Keras.
 
@@ -72,7 +73,7 @@ def truth_labels(truth: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame)
         number, _ = pd.factorize(rows["counts"])  # of the true cell, in the order in which they come
         labels_of = np.zeros((number.max() + 1, N_CLASSES), np.int8)
         labels_of[number, rows["label"]] = 1
-        overlap = mask_iou(ours, rows.drop_duplicates("counts"))
+        overlap = mask_iou(mask_keys(ours), mask_keys(rows.drop_duplicates("counts")))
         found = overlap.max(axis=1) >= IOU_THRESHOLD
         labels[places[found]] = labels_of[overlap.argmax(axis=1)[found]]
     return labels

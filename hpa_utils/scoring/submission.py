@@ -1,6 +1,5 @@
-"""The submission: a row a field, `label confidence mask` for each cell and class; written, read, checked."""
+"""The submission: a row a field, `label confidence mask` for each cell and class; written and read."""
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -8,12 +7,11 @@ import numpy as np
 import pandas as pd
 
 from hpa_utils import masks
-from hpa_utils.dataset import check_ids, read_csv
-from hpa_utils.labels import N_CLASSES, NEGATIVE
+from hpa_utils.dataset import read_csv
+from hpa_utils.detections import COLUMNS, check_confidences, csv_line, empty_prediction, prediction_string
+from hpa_utils.labels import N_CLASSES
 from hpa_utils.paths import replacing
 
-COLUMNS = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
-NO_CELLS_CONFIDENCE = "0.00001"
 KAGGLE_SUBMISSION = "/kaggle/working/submission.csv"
 
 
@@ -38,29 +36,20 @@ def write_submission(
     ValueError
         If a confidence is no number in [0, 1], or a predicted cell is not in the cell table.
     """
-    if not ((confidences >= 0) & (confidences <= 1)).all():  # False for NaN, too
-        raise ValueError("confidences are not all numbers in [0, 1]")
+    check_confidences(confidences)
     counts = {(image_id, cell): rle for image_id, cell, rle in cells[["image_id", "cell_id", "rle"]].itertuples(False)}
     cells_of = predictions.reset_index(drop=True).groupby("image_id", sort=False).indices
     cell_ids = predictions["cell_id"].to_numpy()
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(csv_line(*COLUMNS))
         for image_id, width, height in rows[["ID", "ImageWidth", "ImageHeight"]].itertuples(index=False):
-            triples = []
-            for place in cells_of.get(image_id, ()):
-                if (image_id, cell_ids[place]) not in counts:
-                    raise ValueError(f"predicted cell {cell_ids[place]} of {image_id} is not in the cell table")
-                text = masks.counts_to_text(counts[image_id, cell_ids[place]])
-                triples += [f"{label} {value:.9g} {text}" for label, value in enumerate(confidences[place])]
-            prediction = " ".join(triples) or empty_prediction(width, height)
-            writer.writerow((image_id, width, height, prediction))
-
-
-def empty_prediction(width: int, height: int) -> str:
-    """What a field without cells gets: the whole field as Negative, at almost no confidence."""
-    whole = masks.box_counts(np.ones((height, width), bool), 0, 0, height, width)
-    return f"{NEGATIVE} {NO_CELLS_CONFIDENCE} {masks.counts_to_text(whole)}"
+            places = cells_of.get(image_id, np.zeros(0, np.int64))
+            unknown = [cell_ids[place] for place in places if (image_id, cell_ids[place]) not in counts]
+            if unknown:
+                raise ValueError(f"predicted cell {unknown[0]} of {image_id} is not in the cell table")
+            of_field = [counts[image_id, cell_ids[place]] for place in places]
+            text = prediction_string(of_field, confidences[places]) or empty_prediction(width, height)
+            file.write(csv_line(image_id, width, height, text))
 
 
 def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
@@ -84,32 +73,6 @@ def publish_submission(source: str | Path, target: str | Path = KAGGLE_SUBMISSIO
     """Copy a submission to where Kaggle looks for it, in one rename, so that there is a whole one at any moment."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def read_submission(path: str | Path) -> pd.DataFrame:
-    """Read a submission into a row a detection, in the order of the file.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `image_id`, `height`, `width`, `label` (int), `confidence` (float), `counts` (bytes, COCO).
-
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        Naming the row that cannot be read. An empty prediction is none.
-    """
-    table = read_csv(Path(path), COLUMNS)
-    detections = []
-    for row, (image_id, width, height, text) in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
-        try:
-            size = (int(height), int(width))
-            detections += [(image_id, *size, *triple) for triple in parse_prediction(text, *size)]
-        except ValueError as error:
-            raise ValueError(f"{path}, row {row} ({image_id}): {error}") from None
-    columns = ["image_id", "height", "width", "label", "confidence", "counts"]
-    return pd.DataFrame(detections, columns=columns)
 
 
 def parse_prediction(text: str, height: int, width: int) -> list[tuple[int, float, bytes]]:
@@ -149,60 +112,3 @@ def read_truth(path: str | Path) -> pd.DataFrame:
             raise ValueError(f"{path}, row {row} ({image_id}): {error}") from None
         rows.append((image_id, int(height), int(width), label, counts))
     return pd.DataFrame(rows, columns=["image_id", "height", "width", "label", "counts"])
-
-
-def validate_submission(path: str | Path, sample: str | Path = "") -> list[dict]:
-    """Find what Kaggle would refuse, or what would silently cost score.
-
-    Parameters
-    ----------
-    sample : path
-        ``sample_submission.csv``, to compare IDs and sizes with.
-
-    Returns
-    -------
-    list of dict
-        `level` ("error": refused, "loss": costs score), `row` (of the file; 0 for the whole), `what`, `mend`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
-    """
-    findings = []
-
-    def found(level, row, what, mend):
-        findings.append({"level": level, "row": row, "what": what, "mend": mend})
-
-    try:
-        table = read_csv(Path(path), COLUMNS)
-    except ValueError as error:
-        return [{"level": "error", "row": 0, "what": str(error), "mend": "write the four columns of the sample"}]
-    try:
-        check_ids(table["ID"], Path(path).name)
-    except ValueError as error:
-        found("error", 0, str(error), "one row a field")
-    expected = {}
-    if sample:
-        wanted = read_csv(Path(sample), COLUMNS[:3])
-        expected = dict(zip(wanted["ID"], zip(wanted["ImageWidth"], wanted["ImageHeight"], strict=True), strict=True))
-        for image_id in sorted(set(expected) - set(table["ID"])):
-            found("error", 0, f"field {image_id} is missing", "add its row, with an empty prediction if need be")
-    for row, (image_id, width, height, text) in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
-        if expected and image_id not in expected:
-            found("error", row, f"field {image_id} is not in the sample", "remove the row")
-        elif expected and (width, height) != expected[image_id]:
-            swapped = (height, width) == expected[image_id]
-            what = f"size {width} × {height}, the sample has {' × '.join(expected[image_id])} (width × height)"
-            found("loss", row, what, "swap ImageWidth and ImageHeight" if swapped else "write the field's own size")
-        if not text.strip():
-            found("loss", row, f"field {image_id} has no prediction", "predict its whole field as 18, 0.00001")
-        try:
-            triples = parse_prediction(text, int(height), int(width))
-        except ValueError as error:
-            found("error", row, str(error), "encode masks with hpa_utils.masks.encode_mask, rows × columns")
-            continue
-        keys = [(label, counts) for label, _, counts in triples]
-        if len(set(keys)) < len(keys):
-            found("loss", row, "the same mask and class twice", "keep one: the second hit is a false positive")
-    return findings

@@ -1,0 +1,317 @@
+"""The staged kernels run here as Kaggle would run them, on a simulated competition.
+
+    python benchmarks/kaggle_rehearsal.py [--out runs/kaggle] [--train 12] [--test 4] [chain all-in-one lacking resumed]
+
+Every kernel is executed from its staged notebook by papermill, in one virtual environment that holds requirements.txt
+without the library and without what Kaggle's image lacks, in a network of its own without any other machine, below a
+root with /kaggle/input read-only, where it sees its declared sources and nothing else, and /kaggle/working empty. Needs
+Linux with user namespaces (``unshare -rnm true`` says whether there are) and the package registry for the environment.
+
+chain         the five kernels and submit, in the older mount layout; then the scoring run
+all-in-one    run-all in the newer layout, again with its own output attached; then submit with its model, scoring
+lacking       hpacellseg is attached without its weights: 02 warns and goes on, submit stops
+resumed       04 is killed when it has first saved its state, and goes on in a second session (after chain)
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from hpa_utils import scoring
+from hpa_utils.paths import COMPETITION, KAGGLE_OUTPUT_BYTES, REPOSITORY
+from hpa_utils.running.kaggle import Plan, build_wheels, read_plan, stage
+from hpa_utils.running.kaggle.schema import requirement
+from hpa_utils.simulate import write_dataset
+
+OWNER = "rehearsal"
+MEMORY_BYTES = 31 * 2**30
+WEIGHTS = "rdizzl3/hpacellsegmentatormodelweights"
+LIKE_KAGGLE = ("train", "test", "train.csv", "sample_submission.csv", "dataset.json")
+NAMESPACE = ["unshare", "--map-root-user", "--net", "--mount"]
+# builds the root below $1 out of this machine's folders and /kaggle, then runs what follows the sources in it
+ENTER = r"""
+set -e
+root=$1 working=$2 count=$3; shift 3
+mount -t tmpfs none "$root"
+for entry in /*; do
+    if [ -L "$entry" ]; then cp -P "$entry" "$root/"
+    elif [ -d "$entry" ] && [ "$entry" != /kaggle ]; then
+        mkdir "$root$entry"; mount --rbind "$entry" "$root$entry"
+    fi
+done
+mkdir -p "$root/kaggle/input" "$root/kaggle/working"
+mount --bind "$working" "$root/kaggle/working"
+mount -t tmpfs none "$root/kaggle/input"
+for _ in $(seq "$count"); do
+    mkdir -p "$root/kaggle/input/$2"
+    mount --bind "$1" "$root/kaggle/input/$2"
+    mount -o remount,bind,ro "$root/kaggle/input/$2"
+    shift 2
+done
+mount -o remount,ro "$root/kaggle/input"
+python3 -c 'import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 65))'  # localhost, over which kernels are talked to
+exec chroot "$root" sh -c 'cd /kaggle/working && exec "$@"' sh "$@"
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a kernel's run took and left: its output folder, how it ended, seconds, bytes, what it printed."""
+
+    output: Path
+    code: int
+    seconds: float
+    memory: int
+    size: int
+    files: int
+    said: str
+
+
+class Rehearsal:
+    """A place with a virtual environment, data, staged kernels and the outputs of their runs."""
+
+    def __init__(self, out: Path, plan: Plan, n_train: int, n_test: int):
+        self.out = out.absolute()
+        self.python = make_environment(self.out / "environment", plan)
+        self.visible, self.hidden = make_data(self.out / "data", n_train, n_test)
+        self.runs = 0
+        shutil.rmtree(self.out / "wheels", ignore_errors=True)
+        self.wheels = build_wheels(plan, self.out / "wheels")
+        self.stage(plan)
+
+    def stage(self, plan: Plan) -> None:
+        """Stage the kernels anew."""
+        self.plan = plan
+        stage(plan, self.out / "staged", self.wheels)
+
+    def run(
+        self,
+        slug: str,
+        layout: str,
+        outputs: dict,
+        scoring_run: bool = False,
+        kill_when: str = "",
+        datasets: dict | None = None,
+    ) -> Outcome:
+        """Run a kernel; returns an `Outcome`.
+
+        Parameters
+        ----------
+        layout : {"old", "new"}
+        outputs : dict of str to Path
+            Slug → output of the kernels that have run; of these it sees those it declares.
+        kill_when : str
+            Pattern of a file in the working folder; when it is there, the run is killed.
+        datasets : dict of str to Path
+            Folder of each data set beside the library.
+        """
+        self.runs += 1
+        kernel, place = self.plan.kernel(slug), self.out / "runs" / f"{self.runs:02d}-{slug}"
+        shutil.rmtree(place, ignore_errors=True)
+        for name in ("root", "working", "home"):
+            (place / name).mkdir(parents=True)
+        told = json.loads((self.out / "staged" / slug / "kernel-metadata.json").read_text())
+        data = self.hidden if scoring_run else self.visible
+        library = self.plan.library.slug
+        folders = {f"{OWNER}/{library}": self.out / "staged" / library} | (datasets or {})
+        folders |= {f"{OWNER}/{name}": output for name, output in outputs.items()}
+        sources = [(data, COMPETITION if layout == "old" else f"competitions/{COMPETITION}")]
+        for kind, names in (("datasets", told["dataset_sources"]), ("notebooks", told["kernel_sources"])):
+            targets = [name.partition("/")[2] if layout == "old" else f"{kind}/{name}" for name in names]
+            sources += zip([folders[name] for name in names], targets)
+        environment = {"PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(place / "home")}
+        environment |= {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "TF_CPP_MIN_LOG_LEVEL": "2", "LANG": "C.UTF-8"}
+        if scoring_run:
+            environment["KAGGLE_IS_COMPETITION_RERUN"] = "1"
+        notebook = self.out / "staged" / slug / told["code_file"]
+        command = [*NAMESPACE, "bash", "-c", ENTER, "enter", str(place / "root"), str(place / "working")]
+        command += [str(len(sources)), *(str(item) for source in sources for item in source)]
+        command += [str(self.python), "-m", "papermill", str(notebook), "/kaggle/working/__notebook__.ipynb"]
+        command += ["--log-output", "--no-progress-bar", "-k", "python3"]
+        outcome = watch(command, environment, place, kill_when)
+        how = f"scoring run, {layout} layout" if scoring_run else f"{layout} layout"
+        end = "killed" if kill_when else "ended well" if not outcome.code else f"failed with exit code {outcome.code}"
+        print(
+            f"{kernel.slug} ({how}): {end}, {outcome.seconds:.0f} s, at most {outcome.memory / 2**30:.1f} GiB, "
+            f"{outcome.size / 1e6:.1f} MB in {outcome.files} files",
+            flush=True,
+        )
+        if outcome.memory > MEMORY_BYTES or outcome.size > KAGGLE_OUTPUT_BYTES:
+            sys.exit(f"{slug} takes more than Kaggle has")
+        return outcome
+
+    def succeed(self, slug: str, layout: str, outputs: dict, **options) -> Path:
+        """Run a kernel that must end well; returns its output."""
+        outcome = self.run(slug, layout, outputs, **options)
+        if outcome.code:
+            sys.exit(f"{outcome.said[-4000:]}\n{slug} failed; all it printed is in {outcome.output.parent / 'log'}")
+        return outcome.output
+
+
+def watch(command: list[str], environment: dict, place: Path, kill_when: str) -> Outcome:
+    """Run a command, its memory watched, in a process group of its own."""
+    start, peak, working = time.monotonic(), 0, place / "working"
+    with open(place / "log", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        while process.poll() is None:
+            peak = max(peak, memory_of(process.pid))
+            if kill_when and list(working.glob(kill_when)):
+                for child in reversed(psutil.Process(process.pid).children(recursive=True)):
+                    child.send_signal(signal.SIGKILL)
+                process.kill()
+            time.sleep(0.3)
+    files = [path for path in working.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    seconds, said = time.monotonic() - start, (place / "log").read_text(errors="replace")
+    return Outcome(working, process.returncode, seconds, peak, size, len(files), said)
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process and all below it."""
+    total = 0
+    try:
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            total += process.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+def make_environment(folder: Path, plan: Plan) -> Path:
+    """Python of a virtual environment with requirements.txt, less the packages that the library data set brings."""
+    python, wanted = folder / "bin" / "python", folder / "requirements.txt"
+    lacking = [requirement(package) for package in plan.library.packages]
+    lines = [line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.txt").read_text().splitlines()]
+    content = "\n".join(line for line in lines if line and line not in lacking) + "\n"
+    if wanted.is_file() and wanted.read_text() == content:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    (folder / "listed.txt").write_text(content)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", folder / "listed.txt"]
+    subprocess.run(install, check=True)
+    (folder / "listed.txt").rename(wanted)
+    return python
+
+
+def make_data(folder: Path, n_train: int, n_test: int) -> tuple[Path, Path]:
+    """Two simulated competitions without truth: the visible one, and one with three times as many other test fields."""
+    shutil.rmtree(folder, ignore_errors=True)
+    whole = [write_dataset(folder / f"whole-{n}", n_train, n, 256, seed=n) for n in (n_test, 3 * n_test)]
+    made = []
+    for name, train, test in (("visible", whole[0], whole[0]), ("hidden", whole[0], whole[1])):
+        (folder / name).mkdir()
+        for item in LIKE_KAGGLE:
+            source = (train if item.startswith("train") else test) / item
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            if source.exists():
+                copy(source, folder / name / item)
+        made.append(folder / name)
+    return tuple(made)
+
+
+def check_submission(output: Path, data: Path) -> None:
+    """Stop unless the submission is valid and has predictions for the fields of `data`."""
+    findings = scoring.validate_submission(output / "submission.csv", data / "sample_submission.csv")
+    rows = pd.read_csv(output / "submission.csv")
+    predicted = (rows["PredictionString"].str.len() > 200).sum()
+    print(f"  submission.csv: {len(rows)} fields, {predicted} with cells, {len(findings)} findings", flush=True)
+    if findings or len(rows) != len(pd.read_csv(data / "sample_submission.csv")) or not predicted:
+        sys.exit(f"the submission in {output} is not as it should be: {findings[:3]}")
+
+
+def run_chain(place: Rehearsal) -> dict:
+    """The five kernels, submit on the visible test set, and its scoring run; returns the outputs."""
+    outputs = {}
+    for kernel in place.plan.kernels[:5]:
+        outputs[kernel.slug] = place.succeed(kernel.slug, "old", outputs)
+    check_submission(outputs["hpa-05-inference"], place.visible)
+    check_submission(place.succeed("submit", "old", outputs), place.visible)
+    check_submission(place.succeed("submit", "old", outputs, scoring_run=True), place.hidden)
+    return outputs
+
+
+def run_all_in_one(place: Rehearsal) -> None:
+    """run-all; then with its own output attached, when all is left out; then submit with its model, scored."""
+    outputs = {"run-all": place.succeed("run-all", "new", {})}
+    check_submission(outputs["run-all"], place.visible)
+    plan = changed(place.plan, "run-all", resume_from="run-all")
+    place.stage(changed(plan, "submit", kernels=("run-all",)))
+    again = place.run("run-all", "new", outputs)
+    print(f"  {again.said.count('left out,')} of 5 notebooks left out", flush=True)
+    check_submission(place.succeed("submit", "new", outputs, scoring_run=True), place.hidden)
+
+
+def run_lacking(place: Rehearsal, outputs: dict) -> None:
+    """hpacellseg's mount is there, its weights are not."""
+    plan = changed(rehearsed_plan(), "hpa-02-segmentation", datasets=(WEIGHTS,))
+    parameters = read_plan().kernel("submit").parameters
+    place.stage(changed(plan, "submit", datasets=(WEIGHTS,), parameters=parameters))
+    empty = place.out / "weights"
+    empty.mkdir(exist_ok=True)
+    (empty / "README").write_text("no weights here\n")
+    fallen_back = place.run("hpa-02-segmentation", "old", {}, datasets={WEIGHTS: empty})
+    print(f"  02 warned: {'cells come from the watershed' in fallen_back.said}", flush=True)
+    stopped = place.run("submit", "old", outputs, datasets={WEIGHTS: empty})
+    print(f"  submit stopped: {bool(stopped.code)}, {stopped.said.strip().splitlines()[-1][:200]}", flush=True)
+
+
+def run_resumed(place: Rehearsal, outputs: dict) -> None:
+    """04 killed half way, then finished in a second session; its losses beside those of the uninterrupted run."""
+    cut = place.run("hpa-04-train", "old", outputs, kill_when="04_train/state/*/state.json")
+    place.stage(changed(rehearsed_plan(), "hpa-04-train", resume_from="hpa-04-train"))
+    output = place.succeed("hpa-04-train", "old", {**outputs, "hpa-04-train": cut.output})
+    for name, folder in (("uninterrupted", outputs["hpa-04-train"]), ("resumed", output)):
+        history = pd.read_csv(folder / "04_train" / "history.csv")
+        print(f"  {name}: {history[['phase', 'loss']].round(5).to_dict('records')}", flush=True)
+
+
+def changed(plan: Plan, slug: str, **values) -> Plan:
+    """The plan with some values of one kernel changed."""
+    kernels = [dataclasses.replace(k, **values) if k.slug == slug else k for k in plan.kernels]
+    return dataclasses.replace(plan, kernels=tuple(kernels))
+
+
+def rehearsed_plan() -> Plan:
+    """The repository's manifest, with the smallest preset, the watershed, and no data set but the library."""
+    plan = dataclasses.replace(read_plan(), owner=OWNER, preset="quick")
+    for kernel in plan.kernels:
+        plan = changed(plan, kernel.slug, datasets=())
+    parameters = plan.kernel("submit").parameters | {"assignments": "segmenter=watershed"}
+    return changed(plan, "submit", parameters=parameters)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=["chain", "all-in-one", "lacking", "resumed"])
+    parser.add_argument("--out", default="runs/kaggle", type=Path)
+    parser.add_argument("--train", default=12, type=int, help="simulated train fields of 256 px")
+    parser.add_argument("--test", default=4, type=int)
+    options = parser.parse_args()
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
+        sys.exit(f"`{' '.join(NAMESPACE)} true` fails: the rehearsal needs Linux with user namespaces")
+    place = Rehearsal(options.out, rehearsed_plan(), options.train, options.test)
+    print(f"{os.cpu_count()} cores, {subprocess.check_output([place.python, '-V'], text=True).strip()}", flush=True)
+    outputs = run_chain(place) if {"chain", "lacking", "resumed"} & set(options.parts) else {}
+    if "resumed" in options.parts:
+        run_resumed(place, outputs)
+    if "lacking" in options.parts:
+        run_lacking(place, outputs)
+    if "all-in-one" in options.parts:
+        place.stage(rehearsed_plan())
+        run_all_in_one(place)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The tables and plots of docs/weak_labels.md, from the JSONs of `weak_labels.py`.
+
+    python benchmarks/weak_labels_report.py
+    --results DIR      benchmarks/results/weak_labels, or the folder of a --quick run
+    --plots DIR        where the two PNGs go; empty: no plots
+
+Prints Markdown. Scores are macro average precision of the test cells, one weight a class.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from hpa_utils.plots.pictures import SHORT_NAMES
+
+HERE = Path(__file__).parent
+MEAN = "mean_over_classes_with_truth"
+WORDS = {
+    "seed_project": "whole fields, frozen backbone, fields of one label",
+    "probe": "inherited labels, frozen backbone",
+    "inherited": "inherited labels",
+    "inherited_twice": "inherited labels, twice the steps",
+    "bags_mean": "bags, mean",
+    "bags_log_sum_exp": "bags, log-sum-exp",
+    "bags_max": "bags, max",
+    "bags_noisy_or": "bags, noisy-or",
+    "bags_attention": "bags, attention",
+    "both": "inherited + bags, mean",
+    "both_bn_estimated": "the same, BatchNorm estimated",
+    "both_bn_trained": "the same, BatchNorm trained",
+    "both_negative_product": "the same, Negative by product",
+    "both_negative_none": "the same, Negative not in bags",
+    "both_spindles": "the same, likely spindles alone labelled so",
+    "both_augmented": "the same, augmented by rotation, size, blur, noise",
+    "soft": "inherited + bags, then soft labels",
+    "oracle": "true cell labels",
+}
+
+
+def main() -> None:
+    """Print the tables; draw the plots."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "weak_labels")
+    parser.add_argument("--plots", default=HERE.parent / "docs")
+    options = parser.parse_args()
+    runs = read_results(options.results)
+    plain = runs[(runs["weakness"] == 1) & (runs["fields"] == runs["fields"].max()) & (runs["segmenter"] == "masks")]
+    print_recipes(plain)
+    print_goal(plain)
+    print_elsewhere(runs)
+    print_classes(plain)
+    if options.plots:
+        draw_recipes(plain, Path(options.plots) / "weak_labels_recipes.png")
+        draw_dependence(runs, Path(options.plots) / "weak_labels_dependence.png")
+
+
+def read_results(folder: Path) -> pd.DataFrame:
+    """A row a run: its settings, `cells` and `blended` (macro AP with `_low`, `_high`), `chance`, `minutes`."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text())
+        row = dict(found["settings"], minutes=found["train_seconds"] / 60, chance=found["chance"], result=found)
+        for kind in ("cells", "blended"):
+            mean = found[kind][MEAN]
+            row |= {kind: mean["estimate"], f"{kind}_low": mean["low"], f"{kind}_high": mean["high"]}
+        rows.append(row)
+    if not rows:
+        raise FileNotFoundError(f"no results in {folder}: run benchmarks/weak_labels.py first")
+    return pd.DataFrame(rows)
+
+
+def print_recipes(runs: pd.DataFrame) -> None:
+    """Print a row a recipe, means over its seeds."""
+    print("| trained on | seeds | cells | cells × field | train minutes |\n| --- | --- | --- | --- | --- |")
+    for recipe, words in WORDS.items():
+        own = runs[runs["recipe"] == recipe]
+        if len(own):
+            scores = " | ".join(described(own, kind) for kind in ("cells", "blended"))
+            print(f"| {words} | {len(own)} | {scores} | {own['minutes'].mean():.1f} |")
+    print(f"| chance | | {runs['chance'].mean():.3f} | | |")
+
+
+def described(runs: pd.DataFrame, kind: str) -> str:
+    """The mean over seeds, its interval (mean of the seeds' ends), and the range of several seeds."""
+    text = f"{runs[kind].mean():.3f} ({runs[f'{kind}_low'].mean():.3f} to {runs[f'{kind}_high'].mean():.3f})"
+    return text + (f", seeds {runs[kind].min():.3f} to {runs[kind].max():.3f}" if len(runs) > 1 else "")
+
+
+def print_goal(runs: pd.DataFrame) -> None:
+    """Print how much of the gap between inherited labels and the oracle the blended recipes close, seed by seed."""
+    of = {recipe: own.set_index("seed") for recipe, own in runs.groupby("recipe")}
+    print()
+    for recipe in ("both", "soft"):
+        seeds = sorted(
+            set.intersection(*(set(of[name].index) for name in ("inherited", "oracle", recipe) if name in of))
+        )
+        start, top, reached = (
+            np.array([of[name][kind][seed] for seed in seeds])
+            for name, kind in (("inherited", "cells"), ("oracle", "cells"), (recipe, "blended"))
+        )
+        shares = ", ".join(f"{share:.2f}" for share in (reached - start) / (top - start))
+        print(f"{WORDS[recipe]}, × field: closes {shares} of the gap (seeds {', '.join(map(str, seeds))})")
+        if "seed_project" in of:
+            old = of["seed_project"]
+            lift = (reached.mean() - runs["chance"].mean()) / (old["cells"].mean() - old["chance"].mean())
+            print(f"    lift over chance {lift:.1f} × that of the seed project's recipe")
+
+
+def print_elsewhere(runs: pd.DataFrame) -> None:
+    """Print the main recipes at other weaknesses, numbers of fields, and with the watershed's cells."""
+    print("\n| segmenter | weakness | fields | " + " | ".join(f"{n}: cells, × field" for n in ("inherited", "soft")))
+    print("| --- | --- | --- | --- | --- | --- |")
+    for key, own in runs[runs["recipe"].isin(["inherited", "soft", "oracle"])].groupby(
+        ["segmenter", "weakness", "fields"], sort=True
+    ):
+        own = own.groupby("recipe")[["cells", "blended"]].mean()
+        told = [
+            f"{own['cells'][name]:.3f}, {own['blended'][name]:.3f}" if name in own.index else "" for name in own.index
+        ]
+        print(
+            f"| {key[0]} | {key[1]:g} | {key[2]} | " + " | ".join(f"{n}: {t}" for n, t in zip(own.index, told)) + " |"
+        )
+
+
+def print_classes(runs: pd.DataFrame) -> None:
+    """Print the average precision of each class."""
+    kinds = [("inherited", "cells"), ("both", "cells"), ("both", "blended"), ("soft", "cells"), ("soft", "blended")]
+    kinds = [(recipe, kind) for recipe, kind in [*kinds, ("oracle", "cells")] if (runs["recipe"] == recipe).any()]
+    print("\n| class | " + " | ".join(f"{r}{' × field' * (k == 'blended')}" for r, k in kinds) + " |")
+    print("| --- " * (len(kinds) + 1) + "|")
+    for label, name in enumerate(SHORT_NAMES):
+        values = [
+            np.mean(
+                [r[kind]["average_precision"][str(label)]["estimate"] for r in runs[runs["recipe"] == recipe]["result"]]
+            )
+            for recipe, kind in kinds
+        ]
+        print(f"| {label} {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+
+
+def draw_recipes(runs: pd.DataFrame, path: Path) -> None:
+    """Draw each recipe's score, by cells and blended, with intervals."""
+    order = [recipe for recipe in WORDS if (runs["recipe"] == recipe).any()]
+    figure, axis = plt.subplots(figsize=(8, 0.36 * len(order) + 1.2), layout="constrained")
+    for kind, colour, shift in (("cells", "#2d6cdf", 0.14), ("blended", "#d9822b", -0.14)):
+        for place, recipe in enumerate(order):
+            own = runs[runs["recipe"] == recipe]
+            y = len(order) - 1 - place + shift
+            axis.plot([own[f"{kind}_low"].mean(), own[f"{kind}_high"].mean()], [y, y], color=colour, lw=1.5)
+            axis.plot(own[kind], [y] * len(own), "o", color=colour, ms=4.5, label=kind if place == 0 else None)
+    axis.axvline(runs["chance"].mean(), color="0.6", ls=":", label="chance")
+    axis.set_yticks(range(len(order)), [WORDS[recipe] for recipe in reversed(order)])
+    axis.set_xlabel("macro average precision of single cells")
+    labels = {"cells": "the cell's score", "blended": "× the field's", "chance": "chance"}
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles, [labels[name] for name in names], loc="lower right", frameon=False)
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def draw_dependence(runs: pd.DataFrame, path: Path) -> None:
+    """Draw the main recipes against label weakness and the number of train fields."""
+    runs = runs[runs["segmenter"] == "masks"]
+    kinds = {("inherited", "cells"): "0.45", ("soft", "cells"): "#2d6cdf", ("soft", "blended"): "#d9822b"}
+    kinds |= {("oracle", "cells"): "#2a9d5c"}
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    panels = (("weakness", "label weakness (0: every cell shows every label)"), ("fields", "train fields"))
+    for axis, (column, title) in zip(axes, panels):
+        fixed = (runs["fields"] == runs["fields"].max()) if column == "weakness" else (runs["weakness"] == 1)
+        for (recipe, kind), colour in kinds.items():
+            means = runs[fixed & (runs["recipe"] == recipe)].groupby(column)[kind].mean()
+            name = f"{WORDS[recipe]}{', × field' * (kind == 'blended')}"
+            axis.plot(means.index, means, "o-", color=colour, label=name)
+        axis.set_xlabel(title)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("macro average precision of single cells")
+    axes[0].legend(fontsize=7.5, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
