@@ -54,10 +54,10 @@ class BlendConfig:
 
     Notes
     -----
-    One step is on by default, the product of cell and field: it gained most on simulated cells, where the mean and
-    the cell alone score lower (docs/blending.md), and 0.010 to 0.017 of private mAP for the competition's 2nd, 4th and
-    12th place, as their authors report. Negative derived (0.003 to 0.006 for four teams) and an edge decay (0 to 0.014)
-    cost score on simulated cells, and are off. Nothing measured speaks for the other steps.
+    One step is on by default, the product of cell and field: on simulated cells the mean and the cell alone score
+    lower (docs/blending.md), and it gained 0.010 to 0.017 of private mAP for the competition's 2nd, 4th and 12th
+    place, as their authors report. Negative derived (0.003 to 0.006 for four teams) and an edge decay (0 to 0.014)
+    gain nothing on simulated cells, or cost, and are off. Little or nothing measured speaks for the other steps.
     """
 
     calibration: str = "none"
