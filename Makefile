@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+KAGGLE := runs/kaggle
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-kaggle-versions kaggle-rehearsal lint clean
 
 setup: .venv/ready
 
@@ -22,6 +23,17 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The tests on the versions of Kaggle's image, as far as PyPI has them: Python 3.12 by PYTHON=python3.12
+test-kaggle-versions:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12) and "Kaggle has Python 3.12 (make PYTHON=python3.12 …), this is " + sys.version)'
+	test -d $(KAGGLE)/versions || $(PYTHON) -m venv $(KAGGLE)/versions
+	$(KAGGLE)/versions/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-kaggle.txt --editable .
+	$(KAGGLE)/versions/bin/python -m pytest
+
+# The staged kernels as Kaggle runs them: without internet, inputs read-only, each with its declared sources
+kaggle-rehearsal: setup
+	$(BIN)/python benchmarks/kaggle_rehearsal.py --out $(KAGGLE)/rehearsal
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff

@@ -130,8 +130,8 @@ class Rehearsal:
         for kind, names in (("datasets", told["dataset_sources"]), ("notebooks", told["kernel_sources"])):
             targets = [name.partition("/")[2] if layout == "old" else f"{kind}/{name}" for name in names]
             sources += zip([folders[name] for name in names], targets)
-        environment = {"PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(place / "home")}
-        environment |= {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "TF_CPP_MIN_LOG_LEVEL": "2", "LANG": "C.UTF-8"}
+        environment = {"PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+        environment |= {"HOME": str(place / "home"), "KAGGLE_KERNEL_RUN_TYPE": "Batch", "LANG": "C.UTF-8"}
         if scoring_run:
             environment["KAGGLE_IS_COMPETITION_RERUN"] = "1"
         notebook = self.out / "staged" / slug / told["code_file"]

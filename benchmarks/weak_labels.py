@@ -27,9 +27,9 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 SEED, SIDE, CROP = 7, 512, 96  # of the data set; px of its fields and of the crops
-STEP = {"cells_per_bag": 8, "bags_per_batch": 4}  # the same for all
-FULL = {"train": 480, "test": 240, "epochs": 6}  # every class is in a fortieth of the fields, at least
-QUICK = {"train": 160, "test": 80, "epochs": 3}
+STEP = {"cells_per_bag": 2, "bags_per_batch": 16}  # the same for all but those that vary it
+FULL = {"train": 480, "test": 240, "head_epochs": 4, "epochs": 24}  # every class in a fortieth of the fields, at least
+QUICK = {"train": 160, "test": 80, "head_epochs": 4, "epochs": 12}
 
 # Overrides of the recipe, and what the cells learn: the labels of their field, soft labels, or the truth.
 INHERITED = {"training": {"cell_loss": 1.0, "field_loss": 0.0}}
@@ -46,6 +46,13 @@ RECIPES = {
         for pooling in ("mean", "log_sum_exp", "max", "noisy_or", "attention")
     },
     "both": (BOTH, "inherited"),
+    **{
+        f"both_{cells}x{bags}": (
+            {"training": BOTH["training"] | {"cells_per_bag": cells, "bags_per_batch": bags}},
+            "inherited",
+        )
+        for cells, bags in ((1, 32), (4, 8), (8, 4))
+    },
     "both_bn_estimated": (BOTH | {"model": {"batch_norm": "estimated"}}, "inherited"),
     "both_bn_trained": (BOTH | {"model": {"batch_norm": "trained"}}, "inherited"),
     "both_negative_product": (BOTH | {"model": {"negative": "product"}}, "inherited"),
@@ -74,16 +81,17 @@ class Run:
 
 MAIN = ("inherited", "both", "soft", "oracle")
 TABLE = [
-    *(Run(recipe) for recipe in (*MAIN, "both_bn_estimated", "both_bn_trained", "probe", "seed_project")),
-    *(Run(f"bags_{pooling}") for pooling in ("mean", "log_sum_exp")),
+    *(Run(recipe) for recipe in MAIN),
+    *(Run(f"both_{shape}") for shape in ("8x4", "1x32", "4x8")),
+    *(Run(recipe) for recipe in ("probe", "seed_project", "bags_mean", "bags_log_sum_exp")),
     *(Run(recipe, seed=1) for recipe in MAIN),
     *(Run(f"bags_{pooling}") for pooling in ("attention", "noisy_or", "max")),
     *(Run(recipe, weakness=weakness) for weakness in (2.0, 0.0) for recipe in ("inherited", "soft", "oracle")),
     *(Run(recipe, seed=2) for recipe in MAIN),
     *(Run(recipe, segmenter="watershed") for recipe in ("inherited", "soft", "oracle")),
     *(Run(recipe, fields=120) for recipe in ("inherited", "soft", "oracle")),
-    *(Run(f"both_{change}") for change in ("negative_product", "negative_none", "spindles", "augmented")),
-    Run("inherited_twice"),
+    *(Run(f"both_{change}") for change in ("bn_estimated", "bn_trained", "negative_product", "negative_none")),
+    *(Run(recipe) for recipe in ("both_spindles", "both_augmented", "inherited_twice")),
 ]
 
 
@@ -163,7 +171,8 @@ def settings_of(run: Run, scale: dict) -> dict:
 
     overrides, learns = RECIPES[run.recipe]
     own = dataclasses.asdict(run) | {"simulator": simulate.VERSION, "learns": learns, "overrides": overrides}
-    return own | STEP | {"epochs": scale["epochs"], "test": scale["test"], "data_seed": SEED, "crop": CROP}
+    lengths = {name: scale[name] for name in ("head_epochs", "epochs", "test")}
+    return own | STEP | lengths | {"data_seed": SEED, "crop": CROP}
 
 
 def write_result(run: Run, work: Path, results: Path, scale: dict) -> None:

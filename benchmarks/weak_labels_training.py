@@ -61,16 +61,20 @@ def train_and_predict(settings: dict, data: Path, out: Path, folder: Path) -> tu
 
 
 def recipe_of(settings: dict) -> Recipe:
-    """The recipe of a run: as many epochs for all, the head's included."""
-    overrides, head, deep = settings["overrides"], 1, settings["epochs"]
+    """The recipe of a run: each field gives all of them as many cells, whatever the number at a time."""
+    overrides = {"model": {}, "augmentation": {}, "training": {}} | settings["overrides"]
+    training = {name: settings[name] for name in ("cells_per_bag", "bags_per_batch", "head_epochs", "epochs", "seed")}
+    training |= overrides["training"]
+    cells = training["cells_per_bag"]
+    head, deep = (
+        passes * settings["cells_per_bag"] // cells for passes in (settings["head_epochs"], settings["epochs"])
+    )
     if settings["learns"] == "probe":
         head, deep = head + deep, 0
     if settings["learns"] == "twice":  # as many cells as soft labels see in their two rounds
         deep += head + deep
-    common = {name: settings[name] for name in ("cells_per_bag", "bags_per_batch", "seed")}
-    training = TrainConfig(**common, head_epochs=head, epochs=deep, **overrides["training"])
-    augmentation = AugmentationConfig(**overrides.get("augmentation", {}))
-    return Recipe(ModelConfig(**overrides.get("model", {})), augmentation, training)
+    training = TrainConfig(**training | {"head_epochs": head, "epochs": deep})
+    return Recipe(ModelConfig(**overrides["model"]), AugmentationConfig(**overrides["augmentation"]), training)
 
 
 def choose_fields(labels: np.ndarray, count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hpa_utils.dataset import CHANNELS, EXTENSIONS
+from hpa_utils.deadlines import OutOfTime
 
 PERCENTILES = (1, 50, 99, 99.9)
 
@@ -99,9 +100,12 @@ def file_digest(folder: str | Path, image_id: str) -> str:
 
 
 def describe_failure(folder: str | Path, image_id: str, error: Exception) -> dict:
-    """Why a field is set aside, as manifests and the field table say it: `error` and `error_files`."""
+    """Why a field is set aside, as manifests and the field table say it: `error` and `error_files`.
+
+    One that there was no time for has no `error_files`, so that it is tried again whatever its files are.
+    """
     reason = f"{type(error).__name__}: {error}".replace(str(folder), Path(folder).name)
-    return {"error": reason, "error_files": file_digest(folder, image_id)}
+    return {"error": reason, "error_files": "" if isinstance(error, OutOfTime) else file_digest(folder, image_id)}
 
 
 def set_aside_unchanged(folders: dict[str, Path], set_aside: list[dict]) -> bool:

@@ -18,15 +18,9 @@
 # - **Writes** `02_segmentation/`: the field table `fields/part-*.parquet` and the cell table `cells/part-*.parquet`.
 # - **Takes** 15 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
 #
-# hpacellseg on Kaggle, without internet: attach `rdizzl3/hpacellsegmentatormodelweights` (the two `.pth` files are
-# found by themselves) and a data set with the source of pytorch_zoo, of whose classes they are made, then run
-#
-# ```
-# !cp -r /kaggle/input/YOUR-DATA-SET/pytorch_zoo-master /tmp/zoo && sed -i "1i import setuptools" /tmp/zoo/setup.py
-# !pip install --no-deps --no-index --no-build-isolation /tmp/zoo
-# ```
-#
-# Elsewhere see `requirements-hpacellseg.txt`. If PyTorch will not load the weights as plain data, the
+# hpacellseg on Kaggle, without internet: attach `rdizzl3/hpacellsegmentatormodelweights` (the two `.pth` files) and a
+# data set with the source of pytorch_zoo, of whose classes they are made; both are found by themselves. Elsewhere see
+# `requirements-hpacellseg.txt`. If PyTorch will not load the weights as plain data, the
 # error names their SHA-256 to give below. Masks of hpacellseg that somebody published spare hours of quota:
 # `segmenter` masks with their folder as `masks`.
 
@@ -46,15 +40,15 @@ hpacellseg_sha256: str = ""  # their SHA-256, nuclei first, joined by a comma, i
 workers: int = 0  # processes; 0: one a core
 scheduler: str = ""  # local or tcp://host:port to work on a Dask cluster; empty: processes of this machine
 shard: str = ""  # i/n to make every n-th part, for several kernels that share the work; empty: all
+deadline: float = 0.0  # Unix time by which 02, 03 and 05 are to be done; 02 leaves them a part; 0: none
 shown: int = 6  # fields shown with outlines
-seed: int = 0  # of the fields shown
 
 # %%
 import functools
 
 import numpy as np
 
-from hpa_utils import manifest, paths, tables
+from hpa_utils import deadlines, manifest, paths, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import segmentation as plots
 from hpa_utils.running.fanout import fanout
@@ -72,11 +66,11 @@ print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um}
 # %% [markdown]
 # ## Segment and measure
 # Fields are independent, so parts of them go to worker processes. A part that is there already, from the same files
-# and the same segmenter, is not made again.
+# and the same segmenter, is not made again. With a deadline, fields that are not begun in time are set aside.
 
 # %%
 manifest.begin(stage)
-plan = plan_segmentation(dataset, chosen, segment, stage)
+plan = plan_segmentation(dataset, chosen, segment, stage, deadlines.stop_time(deadline, stage.name))
 parts = tables.select_shard(plan, shard)
 print(tables.check_room(estimate_bytes(parts), stage, shard))
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())
@@ -99,12 +93,13 @@ for row in set_aside[:10]:
 # Outlines on a few fields drawn at random.
 
 # %%
-rng = np.random.default_rng(seed)
+rng = np.random.default_rng(0)
 read = fields[fields["error"] == ""]
 looked_at = list(read.iloc[np.sort(rng.permutation(len(read))[:shown])].itertuples())
 pictures = [report.field_and_labels(dataset, cells, row) for row in looked_at]
 titles = [f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells" for row in looked_at]
-display(plots.outlines(*zip(*pictures), titles))
+if pictures:
+    display(plots.outlines(*zip(*pictures), titles))
 
 # %% [markdown]
 # ## Counts and areas
@@ -112,8 +107,8 @@ display(plots.outlines(*zip(*pictures), titles))
 
 # %%
 display(report.summary(fields, cells))
-display(plots.counts_and_areas(fields, cells))
-display(plots.border_cells(cells))
+if len(cells):
+    display(plots.counts_and_areas(fields, cells), plots.border_cells(cells))
 
 # %% [markdown]
 # ## Fields that look wrong
@@ -135,7 +130,7 @@ if worst:
 # compared: a cell is a hit where its overlap with a reference cell (IoU) is at least 0.6, as in the competition.
 
 # %%
-agreement, total = report.compare_with_masks(fields, cells, reference, seed=seed)
+agreement, total = report.compare_with_masks(fields, cells, reference)
 if name == "masks" or agreement.empty:
     print("nothing to compare with: " + ("the cells are the masks" if name == "masks" else f"no masks in {reference}"))
 else:

@@ -34,8 +34,8 @@ not_in: str = ""  # output roots whose fields are left out here if they recur, j
 workers: int = 0  # processes; 0: one a core
 scheduler: str = ""  # local or tcp://host:port to work on a Dask cluster; empty: processes of this machine
 shard: str = ""  # i/n to make every n-th part, for several kernels that share the work; empty: all
+deadline: float = 0.0  # Unix time by which 03 and 05 are to be done; 03 leaves 05 a part; 0: none
 shown: int = 6  # bags shown
-seed: int = 0  # of the bags shown
 
 # %%
 import dataclasses
@@ -43,7 +43,7 @@ import functools
 
 import numpy as np
 
-from hpa_utils import manifest, paths, tables
+from hpa_utils import deadlines, manifest, paths, tables
 from hpa_utils.crops import Bags, CropConfig, decode_crop, estimate_bytes, plan_bags, write_bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.duplicates import fields_repeated
@@ -73,11 +73,13 @@ if len(repeated):
 
 # %% [markdown]
 # ## Cut and encode
-# A part that is there already, from the same masks and the same configuration, is not made again.
+# A part that is there already, from the same masks and the same configuration, is not made again. With a deadline,
+# fields that are not begun in time are set aside.
 
 # %%
 manifest.begin(stage)
-plan = plan_bags(dataset, chosen, segmented, crops, stage, frozenset(repeated["image_id"]))
+until, left_out = deadlines.stop_time(deadline, stage.name), frozenset(repeated["image_id"])
+plan = plan_bags(dataset, chosen, segmented, crops, stage, left_out, until)
 parts = tables.select_shard(plan, shard)
 print(tables.check_room(estimate_bytes(parts), stage, shard))
 done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
@@ -95,7 +97,7 @@ for row in set_aside[:10]:
 
 # %%
 bags = Bags(stage / "bags", chosen[0])
-some = np.sort(np.random.default_rng(seed).permutation(len(bags))[:shown])
+some = np.sort(np.random.default_rng(0).permutation(len(bags))[:shown])
 sheet = [(bags.table["image_id"][i], bags.labels[i], [decode_crop(png) for png in bags.crops(i)[:8]]) for i in some]
 if sheet:
     display(plots.crop_sheet(sheet))

@@ -34,9 +34,9 @@ out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/de
 more: str = ""  # output roots whose train bags are mixed in, joined by a comma
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
 rounds: int = 1  # 1 learns inherited labels; each further one soft labels made by the one before
-epochs: int = 8  # passes over the fields with the blocks of the backbone trained
-cells_per_bag: int = 8  # cells drawn from a field in a step
-bags_per_batch: int = 4  # fields in a step
+epochs: int = 32  # passes over the fields with the blocks of the backbone trained
+cells_per_bag: int = 2  # cells drawn from a field in a step
+bags_per_batch: int = 16  # fields in a step
 folds: int = 5  # parts the fields are split into
 trained_folds: int = 1  # how many of them get a model; two or more for soft labels
 seed: int = 0
@@ -119,8 +119,8 @@ display(plots.soft_label_shares(training.positive_shares(soft, fields)))
 # %% [markdown]
 # ## Fields and cells out of fold
 # How well scores rank what was not trained on: the fields that carry a label above the others, and, where people
-# graded cells or the data set has cell-level truth, the cells that show it. What scores are worth, by the fields' labels
-# and the grades (never by the truth, which real data do not have), goes into `calibration.json`.
+# graded cells or the data set has cell-level truth, the cells that show it. What scores are worth, by the fields'
+# labels and the grades (never by the truth, which real data do not have), goes into `calibration.json`.
 
 # %%
 by_field = oof.drop_duplicates("image_id")

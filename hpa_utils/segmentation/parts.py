@@ -12,6 +12,7 @@ import pandas as pd
 
 from hpa_utils import images, processes, tables
 from hpa_utils.dataset import Dataset
+from hpa_utils.deadlines import check_time
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.segmentation import measure
 from hpa_utils.segmentation.reference import ReferenceMasks, mask_sizes
@@ -35,6 +36,8 @@ class SegmentationPart:
         Digest of what the part is made from: format, segmenter, pixel size, labels, the names of its files.
     isolated : bool
         Read and segment each field in a process of its own: for a part whose worker was lost again and again.
+    until : float
+        Unix time from which on no field is begun: the rest is set aside.
     """
 
     name: str
@@ -47,13 +50,16 @@ class SegmentationPart:
     stage: Path
     key: str
     isolated: bool = False
+    until: float = float("inf")
 
     def __len__(self):
         return len(self.image_ids)
 
 
-def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str | Path) -> list[SegmentationPart]:
-    """The parts of the given splits, in order."""
+def plan_segmentation(
+    dataset: Dataset, splits: list[str], segmenter, stage: str | Path, until: float = float("inf")
+) -> list[SegmentationPart]:
+    """The parts of the given splits, in order; `until` as in `SegmentationPart`."""
     plan = []
     sizes = mask_sizes(segmenter.folder) if isinstance(segmenter, ReferenceMasks) else {}
     for split in splits:
@@ -73,6 +79,7 @@ def plan_segmentation(dataset: Dataset, splits: list[str], segmenter, stage: str
                     segmenter=segmenter,
                     stage=Path(stage),
                     key=digest([FORMAT, made_by, dataset.pixel_size_um, files, labels.tolist()]),
+                    until=until,
                 )
             )
     return plan
@@ -86,7 +93,8 @@ def estimate_bytes(plan: list[SegmentationPart]) -> int:
 def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
     """Write the two files of a part, unless they are there with the same key and no field wants another try.
 
-    A field that cannot be read or segmented is set aside: it gets a row with its error and no cells.
+    A field that cannot be read or segmented, or for which there is no time, is set aside: it gets a row with its error
+    and no cells.
 
     Returns
     -------
@@ -111,7 +119,7 @@ def _segmented(part: SegmentationPart) -> Iterator:
     if part.isolated:
         yield from (attempt(functools.partial(processes.in_child, _read_and_segment, part), i) for i in part.image_ids)
         return
-    read = functools.partial(attempt, functools.partial(images.read_field, part.folder))
+    read = functools.partial(attempt, functools.partial(_read, part))
     if hasattr(part.segmenter, "stream"):
         # a GPU would wait for one file after the other, so several are read ahead
         kept, files = deque(), ahead(read, part.image_ids, depth=8, threads=min(4, os.cpu_count() or 1))
@@ -127,8 +135,13 @@ def _together(field, labels):
     return labels if isinstance(labels, Exception) else (field, labels)
 
 
+def _read(part: SegmentationPart, image_id: str) -> np.ndarray:
+    check_time(part.until)
+    return images.read_field(part.folder, image_id)
+
+
 def _read_and_segment(part: SegmentationPart, image_id: str) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    field = images.read_field(part.folder, image_id)
+    field = _read(part, image_id)
     named = (image_id,) if isinstance(part.segmenter, ReferenceMasks) else ()
     return field, part.segmenter.segment(field, *named)
 

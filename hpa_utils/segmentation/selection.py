@@ -1,6 +1,7 @@
 """Which segmenter a run uses."""
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def choose_segmenter(name: str, pixel_size: float, masks: str | Path, weights: s
     if name == "masks":
         return name, ReferenceMasks(Path(masks), pixel_size)
     nuclei, cells = (_find_weights(weights, file) for file in (NUCLEI_WEIGHTS, CELL_WEIGHTS))
+    _find_attached("pytorch_zoo")
     if name == "auto":
         lacking = [package for package in ("torch", "pytorch_zoo") if importlib.util.find_spec(package) is None]
         lacking += [path.name for path in (nuclei, cells) if not path.is_file()]
@@ -54,6 +56,13 @@ def choose_segmenter(name: str, pixel_size: float, masks: str | Path, weights: s
         return name, WatershedSegmenter(pixel_size)
     hashes = tuple(part.strip() for part in sha256.split(",")) if sha256 else None
     return name, HPACellSegmenter.from_files(nuclei, cells, sha256=hashes, pixel_size=pixel_size)
+
+
+def _find_attached(package: str) -> None:
+    """Make a package importable whose source is attached on Kaggle, where nothing can be installed by hand."""
+    attached = [folder for folder in find_inputs(package) if (folder / "__init__.py").is_file()]
+    if attached and importlib.util.find_spec(package) is None:
+        sys.path.append(str(attached[0].parent))
 
 
 def _find_weights(folder: str | Path, file: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 WEIGHTS_FROM = "get it from https://zenodo.org/record/4665863 or rdizzl3/hpacellsegmentatormodelweights on Kaggle"
 PACKAGES_FROM = (
     "HPACellSegmenter needs: pip install torch torchvision, and for the published weights the package of "
-    "git+https://github.com/haoxusci/pytorch_zoo (the way in requirements-hpacellseg.txt; on Kaggle from an attached "
-    "data set, as 02_segmentation says)"
+    "git+https://github.com/haoxusci/pytorch_zoo (the way in requirements-hpacellseg.txt; on Kaggle attach a data "
+    "set with its source)"
 )
 
 

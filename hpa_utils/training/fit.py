@@ -22,6 +22,7 @@ from hpa_utils.training.recipe import Recipe, TrainConfig
 from hpa_utils.training.targets import INHERITED, Targets, rare_weights
 from hpa_utils.training.watching import watch
 
+REPORTS = 12  # epochs of a phase that are told of, about
 STATISTICS_BATCHES = 50  # from which BatchNorm's statistics are estimated
 
 
@@ -177,7 +178,9 @@ def _fit_phase(
             progress.best, progress.since_best = score, 0
             if config.patience:
                 run.saves.keep_best(model)
-        _report(run, row, len(progress.history))
+        _log(run, row, len(progress.history))
+        if epoch % max(1, epochs // REPORTS) == 0 or epoch + 1 == epochs:
+            _report(row, len(progress.history))
         stopped = config.patience and progress.best >= 0 and progress.since_best >= config.patience
         if stopped:
             print(f"phase {name}: no better score in {config.patience} epochs", flush=True)
@@ -185,7 +188,8 @@ def _fit_phase(
             break
         for variable, value in zip(model.trainable_variables, raw):
             variable.assign(value)
-        run.saves.write(model, progress)
+        if run.saves.is_due(config.save_minutes):
+            run.saves.write(model, progress)
     if config.patience and progress.best >= 0:
         run.saves.load_best(model)
 
@@ -222,7 +226,7 @@ class _Keeper(keras.callbacks.Callback):
     def __init__(self, saves: Saves, progress: Progress, config: TrainConfig):
         super().__init__()
         self.saves, self.progress, self.config, self.raw = saves, progress, config, []
-        self.begun = self.told = self.saved = time.monotonic()
+        self.begun = self.told = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         if time.monotonic() - self.told > 60:
@@ -230,12 +234,11 @@ class _Keeper(keras.callbacks.Callback):
             left = (self.told - self.begun) / (batch + 1) * (self.params["steps"] - batch - 1)
             steps = self.params["steps"]
             print(f"  step {batch + 1} of {steps}, loss {logs['loss']:.4g}, {left:.0f} s left", flush=True)
-        if time.monotonic() - self.saved < 60 * self.config.save_minutes:
+        if not self.saves.is_due(self.config.save_minutes):
             return
         partial = _mean_losses(self.progress, logs, batch + 1)
         reached = dataclasses.replace(self.progress, step=self.progress.step + batch + 1, partial=partial)
         self.saves.write(self.model, reached)
-        self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         if self.config.ema:  # `fit` ends by replacing the weights with their moving average
@@ -253,10 +256,13 @@ def _schedule(rate: float, steps: int, config: TrainConfig):
     )
 
 
-def _report(run: Run, row: dict, epoch: int) -> None:
+def _report(row: dict, epoch: int) -> None:
     told = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float) and name != "seconds"}
     told = ", ".join(f"{name} {value}" for name, value in told.items())
     print(f"epoch {epoch} ({row['phase']}): {told}, {row['seconds']:.0f} s", flush=True)
+
+
+def _log(run: Run, row: dict, epoch: int) -> None:
     with run.board.as_default():
         for name, value in row.items():
             if isinstance(value, float):

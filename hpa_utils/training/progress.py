@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Saves:
     """
 
     def __init__(self, folder: str | Path, recipe: str):
-        self.folder, self.recipe = Path(folder), recipe
+        self.folder, self.recipe, self.written = Path(folder), recipe, time.monotonic()
 
     def read(self) -> Progress | None:
         """The saved progress, where there is one of this recipe."""
@@ -74,6 +75,11 @@ class Saves:
         for path in self.folder.glob("state-*.weights.h5"):
             if path.name != name:
                 path.unlink()
+        self.written = time.monotonic()
+
+    def is_due(self, minutes: float) -> bool:
+        """Whether so much time has passed since the last save, or since the start."""
+        return time.monotonic() - self.written >= 60 * minutes
 
     def keep_best(self, model) -> None:
         """Save the weights of the best epoch so far."""

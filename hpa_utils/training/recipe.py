@@ -18,7 +18,8 @@ class TrainConfig:
     Attributes
     ----------
     cells_per_bag, bags_per_batch : int
-        Cells drawn from a field in a step, fields in a step on all devices together.
+        Cells drawn from a field in a step, fields in a step on all devices together. Cells of one field are much
+        alike: few cells of many fields teach more than many of few (docs/weak_labels.md).
     head_epochs, epochs : int
         Passes over the fields with the backbone frozen, then with its last blocks trained.
     head_rate, rate : float
@@ -65,10 +66,10 @@ class TrainConfig:
     seed : int
     """
 
-    cells_per_bag: int = 8
-    bags_per_batch: int = 4
-    head_epochs: int = 1
-    epochs: int = 8
+    cells_per_bag: int = 2
+    bags_per_batch: int = 16
+    head_epochs: int = 4
+    epochs: int = 32
     head_rate: float = 1e-3
     rate: float = 3e-4
     warm_up: float = 0.1

@@ -1,0 +1,131 @@
+"""The staged folders: what Kaggle's command line finds in them, and that a notebook finds the library there."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import nbformat
+import pytest
+from conftest import REPOSITORY
+
+from hpa_utils.running.kaggle import build_wheels, push_commands, read_plan, stage
+from hpa_utils.running.kaggle.schema import Library
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return read_plan()
+
+
+@pytest.fixture(scope="module")
+def staged(plan, tmp_path_factory):
+    """The folders, staged with the wheel of a small package that brings tests of its own."""
+    folder = tmp_path_factory.mktemp("kaggle")
+    wheel = folder / "lacking-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("lacking/__init__.py", "answer = 42\n")
+        archive.writestr("tests/__init__.py", "")
+        archive.writestr("lacking-1.0.dist-info/METADATA", "Name: lacking\n")
+    stage(plan, folder / "staged", [wheel])
+    return folder / "staged"
+
+
+def test_there_is_a_folder_a_kernel_and_one_for_the_library(plan, staged):
+    assert {path.name for path in staged.iterdir()} == {plan.library.slug, *(kernel.slug for kernel in plan.kernels)}
+
+
+def test_what_kaggle_is_told_of_a_kernel(plan, staged):
+    assert json.loads((staged / "hpa-04-train" / "kernel-metadata.json").read_text()) == {
+        "id": f"{plan.owner}/hpa-04-train",
+        "title": "hpa 04 train",
+        "code_file": "04_train.ipynb",
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": True,
+        "enable_tpu": False,
+        "enable_internet": False,
+        "dataset_sources": [f"{plan.owner}/hpa-utils", f"{plan.owner}/efficientnet-weights"],
+        "competition_sources": ["hpa-single-cell-image-classification"],
+        "kernel_sources": [f"{plan.owner}/hpa-02-segmentation", f"{plan.owner}/hpa-03-cell-crops"],
+        "model_sources": [],
+        "keywords": [],
+        "machine_shape": "NvidiaTeslaT4",
+    }
+
+
+def test_every_kernel_is_private_without_internet_and_has_the_library(plan, staged):
+    for kernel in plan.kernels:
+        told = json.loads((staged / kernel.slug / "kernel-metadata.json").read_text())
+        assert told["enable_internet"] is False and told["is_private"] is True
+        assert told["dataset_sources"][0] == f"{plan.owner}/{plan.library.slug}"
+        assert (staged / kernel.slug / told["code_file"]).is_file()
+        assert ("machine_shape" in told) == kernel.gpu == told["enable_gpu"]
+
+
+def test_the_parameters_are_baked_in_after_the_notebooks_own(staged):
+    notebook = nbformat.read(staged / "hpa-04-train" / "04_train.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    tagged = {tag: cell.source for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    values = {}
+    exec("\n".join(tagged[tag] for tag in ("parameters", "injected-parameters")), values)
+    assert values["backbone"] == "b0" and values["folds"] == 5  # the preset's, the notebook's own
+    assert notebook.metadata.kernelspec.name == "python3" and str(REPOSITORY) not in json.dumps(notebook)
+
+
+def test_the_library_is_a_data_set_with_wheels_the_same_unpacked_and_the_tests(plan, staged):
+    folder = staged / plan.library.slug
+    told = json.loads((folder / "dataset-metadata.json").read_text())
+    assert told == {"title": "hpa utils", "id": f"{plan.owner}/hpa-utils", "licenses": [{"name": "MIT"}]}
+    assert (folder / "lacking-1.0-py3-none-any.whl").is_file() and (folder / "lacking" / "__init__.py").is_file()
+    assert (folder / "tests" / "conftest.py").is_file() and not (folder / "tests" / "__init__.py").exists()
+    assert (folder / "notebooks" / "kaggle_run.py").is_file() and (folder / "notebooks" / "presets.json").is_file()
+    assert not list(folder.rglob("__pycache__")) and not list(folder.glob("*.dist-info"))
+
+
+def test_a_notebook_finds_the_library_beside_what_kaggles_image_lacks(plan, staged):
+    code = (
+        "import sys; sys.path += [sys.argv[1]]; import hpa_utils, lacking; from hpa_utils.running import notebooks;"
+        "print(hpa_utils.__file__, lacking.answer, len(list(notebooks.NOTEBOOKS.glob('0*.py'))))"
+    )
+    library = staged / plan.library.slug
+    options = {"capture_output": True, "text": True, "cwd": library, "check": True}  # there, not this repository's
+    done = subprocess.run([sys.executable, "-c", code, library], **options)
+    assert done.stdout.split() == [str(library / "hpa_utils" / "__init__.py"), "42", "5"]
+
+
+def test_staging_again_replaces_what_was_staged_and_nothing_else(plan, staged, tmp_path):
+    stage(plan, tmp_path / "out", [])
+    leftover = tmp_path / "out" / "submit" / "old.ipynb"
+    leftover.write_text("")
+    (tmp_path / "out" / "mine.txt").write_text("")
+    stage(plan, tmp_path / "out", [])
+    assert not leftover.exists() and (tmp_path / "out" / "mine.txt").is_file()
+    other = tmp_path / "other" / "submit"
+    other.mkdir(parents=True)
+    (other / "thesis.txt").write_text("")
+    with pytest.raises(FileExistsError, match="submit is there and holds none of kernel-metadata.json"):
+        stage(plan, tmp_path / "other", [])
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["submit"]
+
+
+def test_the_commands_are_in_the_order_in_which_kernels_read_each_other(plan):
+    commands = [line for line in push_commands(plan, "staged") if line.startswith("kaggle")]
+    assert commands[0] == "kaggle datasets create -p staged/hpa-utils -r zip"
+    pushed = [line.split("/")[-1] for line in commands if " push " in line]
+    assert pushed == list(plan.push)
+    assert commands[-1].startswith("kaggle competitions submit hpa-single-cell-image-classification -k your-kag")
+
+
+def test_without_the_package_registry_the_error_names_what_is_lacking(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(RuntimeError, match="no wheels of hpa_utils, iterative-stratification, .*package registry"):
+        build_wheels(plan, tmp_path)
+
+
+def test_what_requirements_do_not_list_is_no_package_of_the_library():
+    with pytest.raises(ValueError, match="'left-pad', which requirements.txt does not"):
+        Library("hpa-utils", "hpa utils", ("left-pad",))
