@@ -1,11 +1,14 @@
 """The staged kernels run here as Kaggle would run them, on a simulated competition.
 
-    python benchmarks/kaggle_rehearsal.py [--out runs/kaggle] [--train 12] [--test 4] [chain all-in-one lacking resumed]
+    python benchmarks/kaggle_rehearsal.py [--out runs/kaggle] [--train 12] [--test 4] [--without-namespaces]
+                                           [chain all-in-one lacking resumed]
 
 Every kernel is executed from its staged notebook by papermill, in one virtual environment that holds requirements.txt
 without the library and without what Kaggle's image lacks, in a network of its own without any other machine, below a
-root with /kaggle/input read-only, where it sees its declared sources and nothing else, and /kaggle/working empty. Needs
-Linux with user namespaces (``unshare -rnm true`` says whether there are) and the package registry for the environment.
+root with /kaggle/input read-only, where it sees its declared sources and nothing else, and /kaggle/working empty. Where
+there are no user namespaces (``unshare -rnm true`` says whether there are) or with --without-namespaces, its Pythons
+refuse connections to other machines instead, and HPA_KAGGLE names a folder with copies of its sources, compared
+afterwards, and the working folder. The environment needs the package registry.
 
 chain         the five kernels and submit, in the older mount layout; then the scoring run
 all-in-one    run-all in the newer layout, again with its own output attached; then submit with its model, scoring
@@ -26,6 +29,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+from kaggle_rooms import has_namespaces, open_room, remove_room
 
 from hpa_utils import scoring
 from hpa_utils.paths import COMPETITION, KAGGLE_OUTPUT_BYTES, REPOSITORY
@@ -37,32 +41,6 @@ OWNER = "rehearsal"
 MEMORY_BYTES = 31 * 2**30
 WEIGHTS = "rdizzl3/hpacellsegmentatormodelweights"
 LIKE_KAGGLE = ("train", "test", "train.csv", "sample_submission.csv", "dataset.json")
-NAMESPACE = ["unshare", "--map-root-user", "--net", "--mount"]
-# builds the root below $1 out of this machine's folders and /kaggle, then runs what follows the sources in it
-ENTER = r"""
-set -e
-root=$1 working=$2 count=$3; shift 3
-mount -t tmpfs none "$root"
-for entry in /*; do
-    if [ -L "$entry" ]; then cp -P "$entry" "$root/"
-    elif [ -d "$entry" ] && [ "$entry" != /kaggle ]; then
-        mkdir "$root$entry"; mount --rbind "$entry" "$root$entry"
-    fi
-done
-mkdir -p "$root/kaggle/input" "$root/kaggle/working"
-mount --bind "$working" "$root/kaggle/working"
-mount -t tmpfs none "$root/kaggle/input"
-for _ in $(seq "$count"); do
-    mkdir -p "$root/kaggle/input/$2"
-    mount --bind "$1" "$root/kaggle/input/$2"
-    mount -o remount,bind,ro "$root/kaggle/input/$2"
-    shift 2
-done
-mount -o remount,ro "$root/kaggle/input"
-python3 -c 'import fcntl, socket, struct
-fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 65))'  # localhost, over which kernels are talked to
-exec chroot "$root" sh -c 'cd /kaggle/working && exec "$@"' sh "$@"
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +59,8 @@ class Outcome:
 class Rehearsal:
     """A place with a virtual environment, data, staged kernels and the outputs of their runs."""
 
-    def __init__(self, out: Path, plan: Plan, n_train: int, n_test: int):
-        self.out = out.absolute()
+    def __init__(self, out: Path, plan: Plan, n_train: int, n_test: int, namespaces: bool):
+        self.out, self.namespaces = out.absolute(), namespaces
         self.python = make_environment(self.out / "environment", plan)
         self.visible, self.hidden = make_data(self.out / "data", n_train, n_test)
         self.runs = 0
@@ -118,9 +96,8 @@ class Rehearsal:
         """
         self.runs += 1
         kernel, place = self.plan.kernel(slug), self.out / "runs" / f"{self.runs:02d}-{slug}"
-        shutil.rmtree(place, ignore_errors=True)
-        for name in ("root", "working", "home"):
-            (place / name).mkdir(parents=True)
+        remove_room(place)
+        (place / "home").mkdir(parents=True)
         told = json.loads((self.out / "staged" / slug / "kernel-metadata.json").read_text())
         data = self.hidden if scoring_run else self.visible
         library = self.plan.library.slug
@@ -135,11 +112,10 @@ class Rehearsal:
         if scoring_run:
             environment["KAGGLE_IS_COMPETITION_RERUN"] = "1"
         notebook = self.out / "staged" / slug / told["code_file"]
-        command = [*NAMESPACE, "bash", "-c", ENTER, "enter", str(place / "root"), str(place / "working")]
-        command += [str(len(sources)), *(str(item) for source in sources for item in source)]
-        command += [str(self.python), "-m", "papermill", str(notebook), "/kaggle/working/__notebook__.ipynb"]
+        command = [str(self.python), "-m", "papermill", str(notebook), "__notebook__.ipynb"]
         command += ["--log-output", "--no-progress-bar", "-k", "python3"]
-        outcome = watch(command, environment, place, kill_when)
+        with open_room(place, sources, self.namespaces) as (entering, variables):
+            outcome = watch([*entering, *command], environment | variables, place, kill_when)
         how = f"scoring run, {layout} layout" if scoring_run else f"{layout} layout"
         end = "killed" if kill_when else "ended well" if not outcome.code else f"failed with exit code {outcome.code}"
         print(
@@ -163,7 +139,8 @@ def watch(command: list[str], environment: dict, place: Path, kill_when: str) ->
     """Run a command, its memory watched, in a process group of its own."""
     start, peak, working = time.monotonic(), 0, place / "working"
     with open(place / "log", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        streams = {"stdout": log, "stderr": log}
+        process = subprocess.Popen(command, env=environment, cwd=working, start_new_session=True, **streams)
         while process.poll() is None:
             peak = max(peak, memory_of(process.pid))
             if kill_when and list(working.glob(kill_when)):
@@ -298,11 +275,12 @@ def main() -> None:
     parser.add_argument("--out", default="runs/kaggle", type=Path)
     parser.add_argument("--train", default=12, type=int, help="simulated train fields of 256 px")
     parser.add_argument("--test", default=4, type=int)
+    parser.add_argument("--without-namespaces", action="store_true", help="do without them even if there are any")
     options = parser.parse_args()
-    if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
-        sys.exit(f"`{' '.join(NAMESPACE)} true` fails: the rehearsal needs Linux with user namespaces")
-    place = Rehearsal(options.out, rehearsed_plan(), options.train, options.test)
-    print(f"{os.cpu_count()} cores, {subprocess.check_output([place.python, '-V'], text=True).strip()}", flush=True)
+    namespaces = not options.without_namespaces and has_namespaces()
+    place = Rehearsal(options.out, rehearsed_plan(), options.train, options.test, namespaces)
+    version = subprocess.check_output([place.python, "-V"], text=True).strip()
+    print(f"{os.cpu_count()} cores, {version}, {'with' if namespaces else 'without'} namespaces", flush=True)
     outputs = run_chain(place) if {"chain", "lacking", "resumed"} & set(options.parts) else {}
     if "resumed" in options.parts:
         run_resumed(place, outputs)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 COMPETITION = "hpa-single-cell-image-classification"
 REPOSITORY = Path(__file__).resolve().parent.parent
-KAGGLE_WORKING = Path("/kaggle/working")
 KAGGLE_OUTPUT_BYTES = 20_000_000_000  # what a kernel may leave in its working folder
 
 
@@ -26,7 +25,7 @@ def find_out(out: str | Path = "") -> Path:
     """The output root: `out`, else ``HPA_OUT``, else Kaggle's working folder, else ``runs/demo/out``."""
     if out or os.environ.get("HPA_OUT"):
         return Path(out or os.environ["HPA_OUT"])
-    return KAGGLE_WORKING if on_kaggle() else REPOSITORY / "runs" / "demo" / "out"
+    return kaggle_folder("working") if on_kaggle() else REPOSITORY / "runs" / "demo" / "out"
 
 
 def find_stage(out: str | Path, name: str) -> Path:
@@ -89,8 +88,13 @@ def find_model(out: str | Path, folder: str | Path = "") -> Path:
 
 def find_inputs(name: str) -> list[Path]:
     """Files or folders called `name` under Kaggle's input mounts, in both of its layouts, shallowest first."""
-    inputs = Path(os.environ.get("KAGGLE_INPUT", "/kaggle/input"))
+    inputs = kaggle_folder("input")
     return [path for depth in range(5) for path in sorted(inputs.glob("*/" * depth + name))] if inputs.is_dir() else []
+
+
+def kaggle_folder(name: str) -> Path:
+    """Kaggle's folder ``input`` or ``working``, in ``HPA_KAGGLE``, else in ``/kaggle``."""
+    return Path(os.environ.get("HPA_KAGGLE") or "/kaggle") / name
 
 
 def on_kaggle() -> bool:
@@ -108,8 +112,9 @@ def free_bytes(folder: str | Path) -> int:
     folder = Path(folder).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.is_dir())
     free = shutil.disk_usage(existing).free
-    if on_kaggle() and folder.is_relative_to(KAGGLE_WORKING):
-        used = sum(path.stat().st_size for path in KAGGLE_WORKING.rglob("*") if path.is_file())
+    working = kaggle_folder("working")
+    if on_kaggle() and folder.is_relative_to(working):
+        used = sum(path.stat().st_size for path in working.rglob("*") if path.is_file())
         free = min(free, KAGGLE_OUTPUT_BYTES - used)
     return free
 

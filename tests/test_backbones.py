@@ -92,10 +92,10 @@ def test_four_channel_lite0_sees_a_colour_image_as_the_colour_net_does():
 
 def test_four_channel_b0_from_the_attached_file_sees_a_colour_image_as_the_published_net_does(tmp_path, monkeypatch):
     three = colour_net("b0")
-    attached = tmp_path / "keras-applications" / "efficientnetb0_notop.h5"
-    attached.parent.mkdir()
+    attached = tmp_path / "input" / "keras-applications" / "efficientnetb0_notop.h5"
+    attached.parent.mkdir(parents=True)
     save_as_published(three, attached)
-    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path))
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
     four, loaded = build_backbone("b0", SIZE, "imagenet")
     image = image_with_yellow_at_zero("b0")
     # the net as built divides by 255 and has a Normalization that does nothing yet; published, it scales like this

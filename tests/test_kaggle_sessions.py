@@ -22,7 +22,7 @@ PAST = 1.0  # Unix time
 @pytest.fixture
 def attached(tmp_path, monkeypatch):
     """Kaggle's input folder, with the output of an earlier session in it; returns the latter."""
-    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path / "input"))
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
     folder = tmp_path / "input" / "notebooks" / "jane" / "run-all"
     folder.mkdir(parents=True)
     return folder

@@ -18,11 +18,21 @@ def test_given_places_come_before_the_environment(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("mount", ["{slug}", "competitions/{slug}"])
 def test_the_competition_is_found_in_both_of_kaggles_layouts(monkeypatch, tmp_path, mount):
-    folder = tmp_path / mount.format(slug=paths.COMPETITION)
+    folder = tmp_path / "input" / mount.format(slug=paths.COMPETITION)
     folder.mkdir(parents=True)
     monkeypatch.delenv("HPA_DATA", raising=False)
-    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path))
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
     assert paths.find_data() == folder
+
+
+def test_kaggles_two_folders_lie_where_one_variable_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("HPA_OUT", raising=False)
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
+    assert paths.find_out() == tmp_path / "working"
+    assert paths.kaggle_folder("input") == tmp_path / "input"
+    monkeypatch.delenv("HPA_KAGGLE")
+    assert str(paths.find_out()) == "/kaggle/working"
 
 
 @pytest.mark.parametrize("mount", ["hpa-segmentation", "notebooks/someone/hpa-segmentation"])
@@ -30,7 +40,7 @@ def test_an_earlier_stage_is_found_in_the_output_root_or_among_kaggles_inputs(mo
     attached = tmp_path / "input" / mount / "02_segmentation"
     attached.mkdir(parents=True)
     manifest.finish(attached, {}, {})
-    monkeypatch.setenv("KAGGLE_INPUT", str(tmp_path / "input"))
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
     assert paths.find_stage(tmp_path / "out", "02_segmentation") == attached
     own = tmp_path / "out" / "02_segmentation"
     own.mkdir(parents=True)

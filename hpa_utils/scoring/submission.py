@@ -10,9 +10,9 @@ from hpa_utils import masks
 from hpa_utils.dataset import read_csv
 from hpa_utils.detections import COLUMNS, check_confidences, csv_line, empty_prediction, prediction_string
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.paths import replacing
+from hpa_utils.paths import kaggle_folder, replacing
 
-KAGGLE_SUBMISSION = "/kaggle/working/submission.csv"
+SUBMISSION = "submission.csv"  # the name Kaggle looks for
 
 
 def write_submission(
@@ -69,9 +69,9 @@ def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.Dat
     return rows
 
 
-def publish_submission(source: str | Path, target: str | Path = KAGGLE_SUBMISSION) -> None:
-    """Copy a submission to where Kaggle looks for it, in one rename, so that there is a whole one at any moment."""
-    with replacing(target) as temporary:
+def publish_submission(source: str | Path, target: str | Path = "") -> None:
+    """Copy a submission to `target`, else where Kaggle looks for it, in one rename: there is a whole one at any time."""
+    with replacing(target or kaggle_folder("working") / SUBMISSION) as temporary:
         shutil.copyfile(source, temporary)
 
 

@@ -13,7 +13,7 @@ from hpa_utils.detections import COLUMNS, NO_CELLS_CONFIDENCE
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.scoring.findings import Finding, Findings
 from hpa_utils.scoring.rows import Unreadable, read_rows, shortened
-from hpa_utils.scoring.submission import KAGGLE_SUBMISSION
+from hpa_utils.scoring.submission import SUBMISSION
 
 KAGGLE_BYTES = 20_000_000_000  # what /kaggle/working keeps
 LONGEST_SIDE = 65_535  # px
@@ -55,9 +55,8 @@ def validate_submission(path: str | Path, sample: str | Path = "") -> list[Findi
     expected = _read_sample(Path(sample)) if sample else {}
     findings, rows_of = Findings(), {}
     confidences, unfinished = [array("d") for _ in range(N_CLASSES)], 0
-    wanted = Path(KAGGLE_SUBMISSION).name
-    if path.name != wanted:
-        findings.add("file name", 0, f"the file is called {shortened(path.name)}, Kaggle looks for {wanted}")
+    if path.name != SUBMISSION:
+        findings.add("file name", 0, f"the file is called {shortened(path.name)}, Kaggle looks for {SUBMISSION}")
     if path.stat().st_size > KAGGLE_BYTES:
         what = f"{path.stat().st_size / 1e9:.1f} GB; Kaggle keeps {KAGGLE_BYTES / 1e9:.0f} GB of output"
         findings.add("file size", 0, what)
