@@ -70,7 +70,7 @@ def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.Dat
 
 
 def publish_submission(source: str | Path, target: str | Path = "") -> None:
-    """Copy a submission to `target`, else where Kaggle looks for it, in one rename: there is a whole one at any time."""
+    """Copy a submission to `target`, else where Kaggle looks for it, in one rename: a whole one at any time."""
     with replacing(target or kaggle_folder("working") / SUBMISSION) as temporary:
         shutil.copyfile(source, temporary)
 
