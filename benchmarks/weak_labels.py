@@ -60,6 +60,17 @@ RECIPES = {
     "both_spindles": (BOTH, "spindles"),
     "both_augmented": (BOTH | {"augmentation": AUGMENTED}, "inherited"),
     "soft": (BOTH, "soft"),
+    **{
+        f"{name}_1x32": ({"training": weights["training"] | {"cells_per_bag": 1, "bags_per_batch": 32}}, learns)
+        for name, weights, learns in (
+            ("inherited", INHERITED, "inherited"),
+            ("soft", BOTH, "soft"),
+            ("oracle", BOTH, "truth"),
+        )
+    },
+    "soft_halves": (BOTH, "soft_halves"),
+    "soft_inherited": (INHERITED, "soft"),
+    "soft_augmented": (BOTH | {"augmentation": AUGMENTED}, "soft"),
     "oracle": (BOTH, "truth"),
 }
 
@@ -90,6 +101,8 @@ TABLE = [
     *(Run(recipe, seed=2) for recipe in MAIN),
     *(Run(recipe, segmenter="watershed") for recipe in ("inherited", "soft", "oracle")),
     *(Run(recipe, fields=120) for recipe in ("inherited", "soft", "oracle")),
+    *(Run(f"{recipe}_1x32", seed) for seed in (0, 1) for recipe in ("soft", "inherited", "oracle")),
+    *(Run(recipe) for recipe in ("soft_halves", "soft_inherited", "soft_augmented")),
     *(Run(f"both_{change}") for change in ("bn_estimated", "bn_trained", "negative_product", "negative_none")),
     *(Run(recipe) for recipe in ("both_spindles", "both_augmented", "inherited_twice")),
 ]

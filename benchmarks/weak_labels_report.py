@@ -23,6 +23,7 @@ WORDS = {
     "seed_project": "whole fields, frozen backbone, fields of one label",
     "probe": "inherited labels, frozen backbone",
     "inherited": "inherited labels",
+    "inherited_1x32": "the same, 1 cell of 32 fields a step",
     "inherited_twice": "inherited labels, twice the steps",
     "bags_mean": "bags, mean",
     "bags_log_sum_exp": "bags, log-sum-exp",
@@ -40,7 +41,12 @@ WORDS = {
     "both_spindles": "the same, likely spindles alone labelled so",
     "both_augmented": "the same, augmented by rotation, size, blur, noise",
     "soft": "inherited + bags, then soft labels",
+    "soft_1x32": "the same, 1 cell of 32 fields a step",
+    "soft_halves": "the same, two models of half the fields, averaged",
+    "soft_inherited": "inherited, then soft labels",
+    "soft_augmented": "inherited + bags, then soft labels, augmented",
     "oracle": "true cell labels",
+    "oracle_1x32": "the same, 1 cell of 32 fields a step",
 }
 
 

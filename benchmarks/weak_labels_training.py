@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hpa_utils import tables
+from hpa_utils import manifest, tables
 from hpa_utils.crops import Bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.images import read_field
 from hpa_utils.labels import NEGATIVE
 from hpa_utils.model import AugmentationConfig, ModelConfig, build_backbone, predict_bags
 from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
+from hpa_utils.paths import write_json
 from hpa_utils.scoring import read_truth, truth_labels
 from hpa_utils.training import (
     Recipe,
@@ -24,6 +25,7 @@ from hpa_utils.training import (
     fit_bags,
     make_soft_labels,
     make_targets,
+    save_models,
     spindle_cells,
 )
 from hpa_utils.training.rounds import predict_out_of_fold
@@ -53,11 +55,22 @@ def train_and_predict(settings: dict, data: Path, out: Path, folder: Path) -> tu
         recipe = recipe_of(settings)
         chosen = choose_fields(train.labels, settings["fields"])
         targets, earlier = make_cell_targets(learns, train, chosen, size, recipe, data, out, folder)
-        nobody = np.zeros(0, np.int64)
-        model, history, _ = fit_bags(train, chosen, nobody, size, recipe, folder, "final", targets)
-        predictions = predict_bags([model], test, np.arange(len(test)), size)
-        history = pd.concat([*earlier, history.assign(model="final")]).to_dict("records")
+        if learns == "soft_halves":  # as 04 does it with two rounds and two folds
+            models, histories = fit_halves(train, chosen, size, recipe, folder, "second", targets)
+        else:
+            models, histories = fit_all(train, chosen, size, recipe, folder, targets)
+        save_folder(folder, models, recipe, out)
+        predictions = predict_bags(models, test, np.arange(len(test)), size)
+        history = pd.concat([*earlier, *histories]).to_dict("records")
     return predictions, {"train_seconds": sum(row["seconds"] for row in history), "history": history}
+
+
+def save_folder(folder: Path, models: list[keras.Model], recipe: Recipe, out: Path) -> None:
+    """Make the run's folder one that `transfer.py` and `run --model` take."""
+    cropped, segmented = (manifest.read_manifest(out / name) for name in ("03_cell_crops", "02_segmentation"))
+    described = {"crops": cropped["configuration"]["crops"], **recipe.sections()}
+    save_models(folder, models)
+    write_json(folder / "config.json", described | {"segmenter": segmented["configuration"]["segmenter"]})
 
 
 def recipe_of(settings: dict) -> Recipe:
@@ -96,24 +109,39 @@ def make_cell_targets(
         return Targets(cells={number: labels[rows[name]] for number, name in enumerate(bags.table["image_id"])}), []
     if learns == "spindles":
         return make_targets(bags, spindles=spindle_cells(cells, fields)), []
-    if learns == "soft":
-        scores, histories = score_out_of_fold(bags, chosen, size, recipe, folder)
+    if learns in ("soft", "soft_halves"):
+        models, histories = fit_halves(bags, chosen, size, recipe, folder, "half", Targets())
+        scores = predict_out_of_fold(models, bags, halve(bags, chosen, recipe), size)
         return make_targets(bags, make_soft_labels(scores, cells, fields, recipe.soft_labels)), histories
     return Targets(), []
 
 
-def score_out_of_fold(
-    bags: Bags, chosen: np.ndarray, size: int, recipe: Recipe, folder: Path
-) -> tuple[pd.DataFrame, list]:
-    """Scores of the chosen bags, each by a model that learned the other half of them, and the models' histories."""
-    fold, nobody, models, histories = np.full(len(bags), -1), np.zeros(0, np.int64), [], []
+def halve(bags: Bags, chosen: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The half, 0 or 1, of each chosen bag; −1 for the others."""
+    fold = np.full(len(bags), -1)
     fold[chosen] = assign_folds(bags.labels[chosen], 2, recipe.training.seed)
+    return fold
+
+
+def fit_halves(
+    bags: Bags, chosen: np.ndarray, size: int, recipe: Recipe, folder: Path, name: str, targets: Targets
+) -> tuple[list[keras.Model], list[pd.DataFrame]]:
+    """Two models, each having learned the half of the chosen bags that is the other's, and their histories."""
+    fold, nobody, models, histories = halve(bags, chosen, recipe), np.zeros(0, np.int64), [], []
     for k in range(2):
         own = chosen[fold[chosen] != k]
-        model, history, _ = fit_bags(bags, own, nobody, size, recipe, folder, f"half-{k}")
+        model, history, _ = fit_bags(bags, own, nobody, size, recipe, folder, f"{name}-{k}", targets)
         models.append(model)
-        histories.append(history.assign(model=f"half-{k}"))
-    return predict_out_of_fold(models, bags, fold, size), histories
+        histories.append(history.assign(model=f"{name}-{k}"))
+    return models, histories
+
+
+def fit_all(
+    bags: Bags, chosen: np.ndarray, size: int, recipe: Recipe, folder: Path, targets: Targets
+) -> tuple[list[keras.Model], list[pd.DataFrame]]:
+    """One model of all chosen bags, and its history, each in a list."""
+    model, history, _ = fit_bags(bags, chosen, np.zeros(0, np.int64), size, recipe, folder, "final", targets)
+    return [model], [history.assign(model="final")]
 
 
 def whole_field_nets(data: Path, train: Bags, test: Bags, seed: int) -> pd.DataFrame:
