@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 4 · Learning cells from field labels
 #
-# One network with 19 sigmoids looks at every cell of a bag. Each cell inherits its field's labels, and the cells'
-# pooled logits must agree with the field: the labels are wrong for many cells, but never name a class that no cell of
-# the field could have. ImageNet weights first train the new head alone, then the deeper blocks. Further rounds learn
-# from soft labels, made from the scores that models gave to cells they had not seen.
+# One network with 19 sigmoids looks at one cell at a time. Each cell inherits its field's labels, which are wrong for
+# many cells, but never name a class that no cell of the field could have. ImageNet weights first train the new head
+# alone, then the deeper blocks. Two models, each of half the fields, score the cells of the other half; these scores
+# become soft labels, from which a last model learns, in all fields.
 #
 # - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split; human grades of cells
 #   (`cell_scores.csv`) where the data set has them, and its cell-level truth only to score.
@@ -33,12 +33,12 @@ data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
 more: str = ""  # output roots whose train bags are mixed in, joined by a comma
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
-rounds: int = 1  # 1 learns inherited labels; each further one soft labels made by the one before
-epochs: int = 32  # passes over the fields with the blocks of the backbone trained
-cells_per_bag: int = 2  # cells drawn from a field in a step
-bags_per_batch: int = 16  # fields in a step
-folds: int = 5  # parts the fields are split into
-trained_folds: int = 1  # how many of them get a model; two or more for soft labels
+rounds: int = 2  # 1 learns inherited labels; further ones soft labels made by the one before, the last in all fields
+epochs: int = 64  # passes over the fields with the blocks of the backbone trained
+cells_per_bag: int = 1  # cells drawn from a field in a step
+bags_per_batch: int = 32  # fields in a step
+folds: int = 2  # parts the fields are split into
+trained_folds: int = 2  # how many of them get a model; two or more for further rounds
 seed: int = 0
 config: str = ""  # JSON of overrides, sections model, augmentation, training and soft_labels
 
@@ -86,7 +86,7 @@ spindles = training.spindle_cells(cells, fields)
 candidates = pd.concat(spindles).sort_values("score", ascending=False)
 if len(candidates):
     display(plots.spindle_sheet(bags, candidates.head(24)))
-soft = training.first_labels(settings.labels, cells, fields)
+first = training.first_labels(settings.labels, cells, fields)
 
 # %% [markdown]
 # ## Train
@@ -98,29 +98,23 @@ if settings.find_rate:
 # %%
 manifest.begin(stage)
 pd.DataFrame({"image_id": bags.table["image_id"], "fold": fold}).to_csv(stage / "folds.csv", index=False)
-histories = []
-for number in range(1, settings.rounds + 1):
-    learned = training.mix_grades(soft, grades) if settings.graded else soft
-    targets = training.make_targets(bags, learned, spindles if settings.spindles else None, grades)
-    models, history, loaded = training.fit_round(bags, fold, crops["size"], recipe, stage, number, targets)
-    histories.append(history)
-    oof = training.predict_out_of_fold(models, bags, fold, crops["size"])
-    soft = training.make_soft_labels(oof, cells, fields, recipe.soft_labels)
+trained = training.fit_rounds(bags, fold, crops["size"], recipe, stage, cells, fields, first, grades, spindles)
+oof, models = trained.oof, trained.models
 
 # %%
-history = pd.concat(histories, ignore_index=True)
-history.to_csv(stage / "history.csv", index=False)
-display(plots.learning_curves(history))
+trained.history.to_csv(stage / "history.csv", index=False)
+display(plots.learning_curves(trained.history))
 model.summary(models[0], settings.bags_per_batch, settings.cells_per_bag, settings.ema > 0)
 tables.write_keyed(stage / "oof.parquet", oof, tables.cells_fingerprint(cells))
-training.write_soft_labels(stage / "soft_labels.parquet", soft, cells)
-display(plots.soft_label_shares(training.positive_shares(soft, fields)))
+training.write_soft_labels(stage / "soft_labels.parquet", trained.soft, cells)
+display(plots.soft_label_shares(training.positive_shares(trained.soft, fields)))
 
 # %% [markdown]
 # ## Fields and cells out of fold
 # How well scores rank what was not trained on: the fields that carry a label above the others, and, where people
 # graded cells or the data set has cell-level truth, the cells that show it. What scores are worth, by the fields'
-# labels and the grades (never by the truth, which real data do not have), goes into `calibration.json`.
+# labels and the grades (never by the truth, which real data do not have), goes into `calibration.json`. All this is
+# of the models of folds: the last model of several rounds has seen every field.
 
 # %%
 by_field = oof.drop_duplicates("image_id")
@@ -156,7 +150,7 @@ if len(oof):
 # %%
 training.save_models(stage, models)
 described = {"format": manifest.FORMAT, "crops": crops, **recipe.sections(), "segmenter": segmenter}
-described |= {"weights": loaded, "cells_fingerprint": tables.cells_fingerprint(cells)}
+described |= {"weights": trained.weights, "cells_fingerprint": tables.cells_fingerprint(cells)}
 paths.write_json(stage / "config.json", described)
-counts = {"train fields": len(bags), "models": len(models), "epochs": len(history)}
+counts = {"train fields": len(bags), "models": len(models), "epochs": len(trained.history)}
 manifest.finish(stage, {**described, "model_sha256": manifest.digest(stage / "model.keras")}, counts)

@@ -16,7 +16,16 @@ from hpa_utils import tables
 from hpa_utils.crops import Bags, encode_crop
 from hpa_utils.crops.bags import BAGS
 from hpa_utils.model import AugmentationConfig, ModelConfig, efficientnet
-from hpa_utils.training import Recipe, TrainConfig, configure_recipe, fit_bags, fit_round, predict_out_of_fold
+from hpa_utils.training import (
+    Recipe,
+    TrainConfig,
+    configure_recipe,
+    first_labels,
+    fit_bags,
+    fit_round,
+    fit_rounds,
+    predict_out_of_fold,
+)
 from hpa_utils.training.losses import LabelLoss
 from hpa_utils.training.progress import Saves
 from hpa_utils.training.rates import try_rates
@@ -202,6 +211,36 @@ def test_a_round_trains_a_model_a_fold_and_scores_what_each_has_not_seen(bags, t
     assert oof["image_id"].tolist() == [f"field-{number}" for number in range(8) for _ in range(3)]
 
 
+def two_rounds(bags, fold, folder, capsys):
+    """What two rounds without a grade or a spindle give, and the lines that say what each model learns."""
+    fields = bags.table[["image_id"]].assign(labels=list(bags.labels))
+    cells = pd.DataFrame([(name, cell) for name in fields["image_id"] for cell in (1, 2, 3)])
+    cells = cells.set_axis(["image_id", "cell_id"], axis=1)
+    none = pd.DataFrame(columns=["image_id", "cell_id", "label", "score"])
+    first, made = first_labels("", cells, fields), recipe(epochs=0, folds=2, trained_folds=2, rounds=2)
+    trained = fit_rounds(bags, fold, SIZE, made, folder, cells, fields, first, none, (none, none))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("round")]
+    return trained, lines
+
+
+def test_the_last_round_learns_all_fields_by_the_scores_of_the_one_before(bags, tmp_path, capsys):
+    trained, lines = two_rounds(bags, np.array([0, 0, 0, 0, 1, 1, 1, 1]), tmp_path, capsys)
+    assert [line.partition("learns")[2] for line in lines] == [" from 4 fields, watches 4"] * 2 + [
+        " from 8 fields, watches 0"
+    ]
+    assert len(trained.models) == 1 and trained.history["round"].tolist() == [1, 1, 2]
+    assert len(trained.oof) == len(trained.soft) == 24
+    even = trained.soft.loc[trained.soft["image_id"] == "field-0", "s00"]
+    assert even.between(0.25, 1).all()  # the label of the field, never below the floor
+    assert (trained.soft.loc[trained.soft["image_id"] == "field-1", "s00"] == 0).all()
+
+
+def test_without_folds_there_is_one_round(bags, tmp_path, capsys):
+    trained, lines = two_rounds(bags, np.full(8, -1), tmp_path, capsys)
+    assert len(lines) == 1 and "learns from 8 fields" in lines[0] and trained.oof.empty
+    assert (trained.soft.loc[trained.soft["image_id"] == "field-0", "s00"] == 1).all()  # inherited
+
+
 def test_rates_rise_until_the_loss_leaves_its_lowest_value(bags):
     table = try_rates(bags, np.arange(8), SIZE, recipe(), steps=4)
     assert table["rate"].iloc[0] == pytest.approx(1e-6) and table["rate"].is_monotonic_increasing
@@ -294,7 +333,7 @@ SENSELESS = [
     ({"unfrozen": 1.5}, "training.unfrozen is 1.5; expected a share"),
     ({"ema": 1.0}, "training.ema is 1.0"),
     ({"loss": "hinge"}, "training.loss is 'hinge'; expected one of bce"),
-    ({"rounds": 2}, "training.trained_folds must be 2 or more"),
+    ({"rounds": 2, "trained_folds": 1}, "training.trained_folds must be 2 or more"),
     ({"rare_cap": 0.5}, "training.rare_cap is 0.5; expected 1 or more"),
 ]
 

@@ -97,7 +97,7 @@ def test_the_model_folder_says_what_it_is(finished_run):
     assert config["weights"]["sha256"].startswith("57934424") and config["training"]["epochs"] == 1
     assert (finished_run / "04_train" / "model.keras").is_file()
     history = pd.read_csv(finished_run / "04_train" / "history.csv")
-    assert history["phase"].tolist() == [*["head"] * 4, "deep"] and history["loss"].notna().all()
+    assert history["phase"].tolist() == [*["head"] * 8, "deep"] and history["loss"].notna().all()
 
 
 def test_the_submission_is_valid_and_its_score_is_the_one_written(finished_run, simulated):

@@ -7,7 +7,7 @@ from hpa_utils.training.grades import graded_cells, mix_grades
 from hpa_utils.training.mitosis import spindle_cells
 from hpa_utils.training.rates import try_rates
 from hpa_utils.training.recipe import Recipe, TrainConfig, configure_recipe
-from hpa_utils.training.rounds import fit_round, predict_out_of_fold
+from hpa_utils.training.rounds import Trained, fit_round, fit_rounds, predict_out_of_fold
 from hpa_utils.training.saving import save_models
 from hpa_utils.training.soft_labels import (
     first_labels,
@@ -23,12 +23,14 @@ __all__ = [
     "Recipe",
     "Targets",
     "TrainConfig",
+    "Trained",
     "assign_folds",
     "choose_devices",
     "configure_recipe",
     "first_labels",
     "fit_bags",
     "fit_round",
+    "fit_rounds",
     "graded_cells",
     "make_soft_labels",
     "make_targets",

@@ -40,7 +40,7 @@ class TrainConfig:
         Epochs without a better validation score after which a phase ends with the best epoch's weights; 0: never.
     rounds : int
         1: cells inherit their field's labels; each further round trains anew on soft labels made from the
-        out-of-fold scores of the one before.
+        out-of-fold scores of the one before, the last of several on all fields (`fit_rounds`).
     labels : str
         Path of soft labels, made earlier or edited (`write_soft_labels`), that the first round learns; empty: those
         inherited from the fields.
@@ -66,10 +66,10 @@ class TrainConfig:
     seed : int
     """
 
-    cells_per_bag: int = 2
-    bags_per_batch: int = 16
-    head_epochs: int = 4
-    epochs: int = 32
+    cells_per_bag: int = 1
+    bags_per_batch: int = 32
+    head_epochs: int = 8
+    epochs: int = 64
     head_rate: float = 1e-3
     rate: float = 3e-4
     warm_up: float = 0.1
@@ -81,7 +81,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    rounds: int = 1
+    rounds: int = 2
     labels: str = ""
     samples: str = ""
     rare_cap: float = 1.0
@@ -91,8 +91,8 @@ class TrainConfig:
     steps_per_execution: int = 1
     save_minutes: float = 10.0
     find_rate: bool = False
-    folds: int = 5
-    trained_folds: int = 1
+    folds: int = 2
+    trained_folds: int = 2
     seed: int = 0
 
     def __post_init__(self):
