@@ -31,9 +31,15 @@ STEP = {"cells_per_bag": 1, "bags_per_batch": 32}  # the same for all but those 
 FULL = {"train": 480, "test": 240, "head_epochs": 8, "epochs": 48}  # every class in a fortieth of the fields, at least
 QUICK = {"train": 160, "test": 80, "head_epochs": 8, "epochs": 24}
 
+
+def of_step(weights: dict, cells: int, bags: int) -> dict:
+    """Overrides: the weights of the losses, cells of a field and fields in a step."""
+    return {"training": weights | {"cells_per_bag": cells, "bags_per_batch": bags}}
+
+
 # Overrides of the recipe, and what the cells learn: the labels of their field, soft labels, or the truth.
 INHERITED = {"cell_loss": 1.0, "field_loss": 0.0}
-BAGS = {"cell_loss": 0.1, "field_loss": 1.0, "cells_per_bag": 2, "bags_per_batch": 16}  # a bag of one cell is none
+BAGS = of_step({"cell_loss": 0.1, "field_loss": 1.0}, 2, 16)  # a bag of one cell is none
 BOTH = {"cell_loss": 1.0, "field_loss": 0.5}
 AUGMENTED = {"rotation": 180, "scale": 0.2, "green": 0.5, "blur": 1.0, "noise": 6.0}
 RECIPES = {
@@ -42,11 +48,11 @@ RECIPES = {
     "inherited": ({"training": INHERITED}, "inherited"),
     "inherited_twice": ({"training": INHERITED}, "twice"),
     **{
-        f"bags_{pooling}": ({"training": BAGS, "model": {"pooling": pooling}}, "inherited")
+        f"bags_{pooling}": (BAGS | {"model": {"pooling": pooling}}, "inherited")
         for pooling in ("mean", "log_sum_exp", "max", "noisy_or", "attention")
     },
     **{
-        f"bags_negative_{negative}": ({"training": BAGS, "model": {"negative": negative}}, "inherited")
+        f"bags_negative_{negative}": (BAGS | {"model": {"negative": negative}}, "inherited")
         for negative in ("product", "none")
     },
     "both": ({"training": BOTH}, "inherited"),
@@ -56,16 +62,14 @@ RECIPES = {
     "soft": ({"training": BOTH}, "soft"),
     "soft_augmented": ({"training": BOTH, "augmentation": AUGMENTED}, "soft"),
     "oracle": ({"training": BOTH}, "truth"),
+    # other numbers of cells of a field in a step
+    "inherited_2x16": (of_step(INHERITED, 2, 16), "inherited"),
+    **{f"both_{cells}x{bags}": (of_step(BOTH, cells, bags), "inherited") for cells, bags in ((2, 16), (4, 8), (8, 4))},
+    "soft_2x16": (of_step(BOTH, 2, 16), "soft"),
+    "soft_2x16_halves": (of_step(BOTH, 2, 16), "soft_halves"),
+    "oracle_2x16": (of_step(BOTH, 2, 16), "truth"),
+    "both_2x16_augmented": (of_step(BOTH, 2, 16) | {"augmentation": AUGMENTED}, "inherited"),
 }
-for cells, bags in ((2, 16), (4, 8), (8, 4)):
-    step = {"cells_per_bag": cells, "bags_per_batch": bags}
-    RECIPES[f"inherited_{cells}x{bags}"] = ({"training": INHERITED | step}, "inherited")
-    RECIPES[f"both_{cells}x{bags}"] = ({"training": BOTH | step}, "inherited")
-    RECIPES[f"soft_{cells}x{bags}"] = ({"training": BOTH | step}, "soft")
-    RECIPES[f"oracle_{cells}x{bags}"] = ({"training": BOTH | step}, "truth")
-STEP_OF_TWO = {"cells_per_bag": 2, "bags_per_batch": 16}
-RECIPES["both_2x16_augmented"] = ({"training": BOTH | STEP_OF_TWO, "augmentation": AUGMENTED}, "inherited")
-RECIPES["soft_2x16_halves"] = ({"training": BOTH | STEP_OF_TWO}, "soft_halves")
 
 
 @dataclass(frozen=True)
