@@ -87,6 +87,15 @@ def finished_run(simulated, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def explored_run(finished_run, simulated):
+    """The same output root, in which the sixth notebook has run as well."""
+    from hpa_utils.running.notebooks import run_notebooks
+
+    run_notebooks(data=str(simulated), out=str(finished_run), preset="quick", notebooks="06")
+    return finished_run
+
+
+@pytest.fixture(scope="session")
 def real_fields():
     """Four real fields of the competition, which are not part of the repository."""
     if not REAL_FIELDS.is_dir():

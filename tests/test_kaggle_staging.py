@@ -92,7 +92,7 @@ def test_a_notebook_finds_the_library_beside_what_kaggles_image_lacks(plan, stag
     library = staged / plan.library.slug
     options = {"capture_output": True, "text": True, "cwd": library, "check": True}  # there, not this repository's
     done = subprocess.run([sys.executable, "-c", code, library], **options)
-    assert done.stdout.split() == [str(library / "hpa_utils" / "__init__.py"), "42", "5"]
+    assert done.stdout.split() == [str(library / "hpa_utils" / "__init__.py"), "42", "6"]
 
 
 def test_staging_again_replaces_what_was_staged_and_nothing_else(plan, staged, tmp_path):

@@ -66,6 +66,29 @@ def test_no_figure_is_shown_twice(finished_run):
         assert len(pictures) >= 2 and len(set(pictures)) == len(pictures), name
 
 
+def test_exploring_leaves_a_page_of_cells_and_their_embeddings(explored_run, simulated):
+    stage = explored_run / "06_explore"
+    cells = tables.read_parts(explored_run / "02_segmentation" / "cells")
+    test = cells[cells["split"] == "test"]
+    embeddings = tables.read_keyed(stage / "embeddings.parquet", test)
+    assert len(embeddings) == len(test) and embeddings.columns[2] == "e0000"
+    variability = pd.read_csv(stage / "variability.csv")
+    assert set(variability["label"]) == set(range(19)) and set(variability["image_id"]) <= set(test["image_id"])
+    page = (stage / "report.html").read_text()
+    assert page.count('data-kind="field"') == 6 and all(image_id in page for image_id in test["image_id"])
+    assert "06_explore/report.html" in (explored_run / "index.html").read_text()
+
+
+def test_real_fields_are_explored_without_a_test_split(finished_run, real_fields, tmp_path):
+    out = tmp_path / "out"
+    options = {"data": str(real_fields), "out": str(out), "model": str(finished_run / "04_train")}
+    run_notebooks(**options, notebooks="02,03,05,06")
+    counts = manifest.read_manifest(out / "05_inference")["counts"]
+    assert counts["fields"] == 4 and 40 <= counts["cells"] <= 75 and counts["findings"] == 0
+    explored = manifest.read_manifest(out / "06_explore")["counts"]
+    assert (explored["fields on the page"], explored["cells embedded"]) == (4, counts["cells"])
+
+
 def test_the_tables_agree_with_each_other(finished_run):
     fields = tables.read_parts(finished_run / "02_segmentation" / "fields")
     cells = tables.read_parts(finished_run / "02_segmentation" / "cells")
@@ -170,19 +193,13 @@ def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_datas
     (tiny_dataset / "train.csv").unlink()
     shutil.rmtree(tiny_dataset / "train")
     out = tmp_path / "out"
-    run_notebooks(data=str(tiny_dataset), out=str(out), model=str(finished_run / "04_train"), notebooks="02,03,05")
+    run_notebooks(data=str(tiny_dataset), out=str(out), model=str(finished_run / "04_train"), notebooks="02,03,05,06")
     submission = pd.read_csv(out / "05_inference" / "submission.csv")
     assert submission["ID"].tolist() == ["test-0", "test-1", "test-2"]
     assert validate_submission(out / "05_inference" / "submission.csv", tiny_dataset / "sample_submission.csv") == []
     assert manifest.read_manifest(out / "03_cell_crops")["configuration"]["crops"]["size"] == 64
     assert not (out / "04_train").exists()
-
-
-def test_real_fields_go_all_the_way(finished_run, real_fields, tmp_path):
-    out = tmp_path / "out"
-    run_notebooks(data=str(real_fields), out=str(out), model=str(finished_run / "04_train"), notebooks="02,03,05")
-    counts = manifest.read_manifest(out / "05_inference")["counts"]
-    assert counts["fields"] == 4 and 40 <= counts["cells"] <= 75 and counts["findings"] == 0
+    assert (out / "06_explore" / "report.html").is_file()
 
 
 def test_preprocessing_workers_never_import_tensorflow():

@@ -14,6 +14,7 @@ TITLES = {
     "03_cell_crops": "One masked crop a cell",
     "04_train": "Learning cells from field labels",
     "05_inference": "Predictions and submission",
+    "06_explore": "What the model sees",
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733 }
@@ -48,6 +49,8 @@ def _row(out: Path, stage: str) -> str:
     counts = ", ".join(f"{_number(value)} {html.escape(name)}" for name, value in found.get("counts", {}).items())
     aside = len(found.get("set_aside", []))
     counts += f"; <b>{aside} fields set aside</b>" if aside else ""
+    if (out / stage / "report.html").is_file():
+        counts += f"; <a href='{stage}/report.html'>look at the cells</a>"
     state = counts or ("done" if found.get("complete") else "not run, or not finished")
     return f"<tr><td>{stage[:2]}</td><td>{title}</td><td class='quiet'>{state}</td></tr>"
 

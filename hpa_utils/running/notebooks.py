@@ -33,12 +33,14 @@ from hpa_utils.segmentation.reference import mask_sizes
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 DEFAULT = ("01_eda", "02_segmentation", "03_cell_crops", "04_train", "05_inference")
+ALL = (*DEFAULT, "06_explore")  # the last is run only where it is asked for
 READS = {  # the earlier stages whose output a notebook reads
     "01_eda": (),
     "02_segmentation": (),
     "03_cell_crops": ("02_segmentation",),
     "04_train": ("02_segmentation", "03_cell_crops"),
     "05_inference": ("02_segmentation", "03_cell_crops", "04_train"),
+    "06_explore": ("02_segmentation", "03_cell_crops", "04_train", "05_inference"),
 }
 # parameters that say where or by whom, not what: paths are known by what they hold
 PLACES = ("data", "out", "config", "masks", "model", "more", "not_in", "hpacellseg_weights", "workers", "scheduler")
@@ -65,7 +67,7 @@ def run_notebooks(
     data, out : str
         Data set root and output root (`paths.find_data`, `paths.find_out`).
     notebooks : str
-        Numbers such as ``"02,03"``; empty for all five.
+        Numbers such as ``"02,03"``; empty for 01 to 05.
     preset : str
         Name in ``notebooks/presets.json``.
     segmenter : str
@@ -99,7 +101,7 @@ def run_notebooks(
         fixed |= _use_model([Path(folder.strip()).absolute() for folder in model.split(",")], dataset)
     layers = [read_preset(NOTEBOOKS / "presets.json", preset)] if preset else []
     selected = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in names}
-    everywhere = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in DEFAULT}
+    everywhere = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in ALL}
     resolve(everywhere, layers)  # a preset speaks of all notebooks, also of those not selected
     layers = [_for_selected(layer, selected) for layer in layers]
     parameters = resolve(selected, [*layers, parse_assignments(list(assignments)), _for_selected(fixed, selected)])
@@ -120,8 +122,13 @@ def run_notebooks(
         _execute(name, changed, out / name)
         _sign(out / name, _run_section(name, parameters[name], dataset, out))
         print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
-        write_index(out, DEFAULT)
-    return write_index(out, DEFAULT)
+        write_index(out, _told(out))
+    return write_index(out, _told(out))
+
+
+def _told(out: Path) -> tuple[str, ...]:
+    """The stages that the page of an output root tells of."""
+    return tuple(name for name in ALL if name in DEFAULT or (out / name).is_dir())
 
 
 def _select(notebooks: str, with_model: bool) -> list[str]:
@@ -136,9 +143,10 @@ def _select(notebooks: str, with_model: bool) -> list[str]:
 
 
 def _use_model(models: list[Path], dataset: Dataset) -> dict:
-    """Assignments that make 03 crop as the models were trained, and 05 use them."""
+    """Assignments that make 03 crop as the models were trained, and 05 and 06 use them."""
     folders = [find_model("", model) for model in models]
-    fixed = {"03.config": str(folders[0] / "config.json"), "05.model": ",".join(map(str, folders))}
+    named = ",".join(map(str, folders))
+    fixed = {"03.config": str(folders[0] / "config.json"), "05.model": named, "06.model": named}
     if "test" in dataset.folders:
         fixed |= {"splits": "test"}
     return fixed
@@ -157,10 +165,10 @@ def _for_selected(layer: dict, selected: dict[str, dict]) -> dict:
 def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> dict:
     """What a finished notebook is recognised by: source, parameters, format and the fingerprints of its input."""
     inputs = {f"data/{split}": manifest.split_fingerprint(dataset, split) for split in dataset.folders}
-    if name in ("04_train", "05_inference"):
+    if name in ("04_train", "05_inference", "06_explore"):
         truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
         inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
-    for stage in READS.get(name, DEFAULT):
+    for stage in READS[name]:
         if stage == "04_train" and parameters.get("model"):
             models = [Path(folder.strip()) for folder in parameters["model"].split(",")]
             named = [model / name for model in models for name in ("config.json", "calibration.json")]

@@ -41,6 +41,7 @@ def draw_field(
     labels: list[int],
     weakness: float = 1.0,
     must: frozenset = frozenset(),
+    structures: dict | None = None,
 ) -> Field:
     """Simulate one field.
 
@@ -53,6 +54,9 @@ def draw_field(
     weakness : float
     must : set of int
         Labels that at least one cell has to show; see `labels.show_labels`.
+    structures : dict, optional
+        Is given the light of each pattern that a counted cell shows, on the field and before optics: (number of the
+        cell, label) → (rows and columns, slices; light, float32 0…1). What is drawn stays the same.
     """
     line = draw_line(rng)
     centres = scatter_centres(rng, line, size, um)
@@ -62,13 +66,16 @@ def draw_field(
     counted = sorted((cell for cell in cells if cell.number), key=lambda cell: cell.number)
     shows = show_labels(rng, labels, np.array([cell.metaphase for cell in counted]), weakness, set(must))
     margin = round(MARGIN_UM / um)
-    light = _draw_light(rng, cells, shows, labels, line, size + 2 * margin)
+    patterns = None if structures is None else {}
+    light = _draw_light(rng, cells, shows, labels, line, size + 2 * margin, patterns)
+    for key, (window, pattern) in (patterns or {}).items():
+        structures[key] = _on_field(window, pattern, margin, size)
     add_clumps(rng, light[1], um)
     return Field(expose(rng, light, margin, um), masks, shows)
 
 
-def _draw_light(rng, cells, shows, labels, line, canvas):
-    """Light of all cells, float32 (4, canvas, canvas); overlapping cells add up."""
+def _draw_light(rng, cells, shows, labels, line, canvas, patterns):
+    """Light of all cells, float32 (4, canvas, canvas); overlapping cells add up. `patterns`: see `_draw_green`."""
     light = np.zeros((4, canvas, canvas), np.float32)
     haze = rng.uniform(0.2, 1.6)
     red, blue, yellow = line.light
@@ -76,20 +83,33 @@ def _draw_light(rng, cells, shows, labels, line, canvas):
         # A cell whose nucleus is out of view counts nowhere; it looks like one of the others.
         row = shows[cell.number - 1] if cell.number else shows[rng.integers(len(shows))]
         stains = stain(cell)
-        green = _draw_green(rng, cell, stains, row, labels, haze)
+        green = _draw_green(rng, cell, stains, row, labels, haze, patterns)
         planes = (red * stains.red, green, blue * stains.blue, yellow * stains.yellow)
         for channel, (plane, own) in enumerate(zip(planes, np.exp(rng.normal(0, 0.3, 4)))):
             light[channel][cell.window] += np.float32(own) * plane
     return light
 
 
-def _draw_green(rng, cell, stains, row, labels, haze):
-    """The patterns that a cell shows, each of its own strength, over haze and traces of what it hardly shows."""
+def _draw_green(rng, cell, stains, row, labels, haze, patterns):
+    """The patterns that a cell shows, each of its own strength, over haze and traces of what it hardly shows.
+
+    Where `patterns` is a dict, it is given those that a counted cell shows, with their windows of the canvas.
+    """
     green = haze * draw_pattern(NEGATIVE, cell, stains)
     for label in labels:
         if label == NEGATIVE:
             continue
         strength = rng.uniform(0.4, 1) if row[label] else rng.uniform(0, 0.08)
         if strength > FAINTEST and not (cell.metaphase and not row[label]):
-            green = green + np.float32(strength) * draw_pattern(label, cell, stains)
+            pattern = draw_pattern(label, cell, stains)
+            green = green + np.float32(strength) * pattern
+            if patterns is not None and cell.number and row[label]:
+                patterns[cell.number, label] = cell.window, pattern
     return green
+
+
+def _on_field(window, pattern, margin, size):
+    """A window of the canvas and what is drawn on it, moved to the field and cut at its borders."""
+    spans = [(span.start - margin, span.stop - margin) for span in window]
+    rows, columns = (slice(max(0, -start), max(0, size - start)) for start, _ in spans)
+    return tuple(slice(max(0, start), min(size, stop)) for start, stop in spans), pattern[rows, columns]

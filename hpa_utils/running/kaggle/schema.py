@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from hpa_utils.paths import REPOSITORY
-from hpa_utils.running.notebooks import DEFAULT, NOTEBOOKS, READS
+from hpa_utils.running.notebooks import ALL, DEFAULT, NOTEBOOKS, READS
 from hpa_utils.running.parameters import parse_assignments, read_parameters, read_preset, resolve
 
 MANIFEST = REPOSITORY / "kaggle-metadata.json"
@@ -81,8 +81,8 @@ class Kernel:
         types |= {"kernels": tuple, "datasets": tuple, "resume_from": str}
         _check_types("kernels", self, types)
         _check_title(f"kernels.{self.slug}", self.slug, self.title, "kernel")
-        if not (NOTEBOOKS / f"{self.notebook}.py").is_file() or self.notebook not in (*DEFAULT, DRIVER):
-            known = ", ".join((*DEFAULT, DRIVER))
+        if not (NOTEBOOKS / f"{self.notebook}.py").is_file() or self.notebook not in (*ALL, DRIVER):
+            known = ", ".join((*ALL, DRIVER))
             raise ValueError(f"kernels.{self.slug}.notebook is {self.notebook!r}; there are {known}")
         for source in self.datasets:
             if not all(NAME.fullmatch(part) for part in source.split("/")) or source.count("/") > 1:
@@ -184,7 +184,7 @@ def kernel_parameters(plan: Plan, kernel: Kernel) -> dict:
             run = {name: _defaults(name) for name in kernel.stages}
             resolve(run, [parse_assignments(kernel.parameters.get("assignments", "").split())])
         else:
-            everywhere = {name: _defaults(name) for name in DEFAULT}
+            everywhere = {name: _defaults(name) for name in ALL}
             layers = [_of_notebook(kernel.notebook, preset, everywhere), kernel.parameters]
         resolved = resolve({kernel.notebook: own}, layers)[kernel.notebook]
     except ValueError as error:

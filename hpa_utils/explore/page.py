@@ -1,0 +1,234 @@
+"""``report.html``: fields with the outlines of their cells and what the model says of each, in one file.
+
+The page needs no server and no network. It is made of ``page.html``, ``page.css`` and ``page.js`` beside this
+module; each field follows as a block of JSON that holds its pictures, its outlines and its numbers.
+"""
+
+import base64
+import html
+import json
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from skimage.measure import find_contours
+
+from hpa_utils.dataset import Dataset
+from hpa_utils.images import read_field
+from hpa_utils.labels import CLASS_NAMES, N_CLASSES
+from hpa_utils.masks import paint_labels
+from hpa_utils.paths import replacing
+from hpa_utils.plots.pictures import SHORT_NAMES, composite, shrink, stretched
+from hpa_utils.segmentation.stream import attempt
+
+SIDE = 1024  # px, longer side of a picture and of the plane the outlines are drawn in
+THUMBNAIL = 96  # px
+UNITS = 10  # of the outlines' whole numbers to a shown pixel
+TOLERANCE = 0.35  # shown px by which a simplified outline may leave the mask's edge
+COLOUR_BYTES, GREEN_BYTES = 180_000, 90_000  # a field; in base64 and with all else, 50 fields stay under 20 MB
+QUALITIES = ((SIDE, 90), (SIDE, 80), (SIDE, 70), (SIDE, 60), (768, 60), (768, 45), (512, 50), (512, 35), (384, 35))
+
+
+def describe_field(
+    field: np.ndarray,
+    labels: np.ndarray,
+    image_id: str,
+    cell_ids: np.ndarray,
+    confidences: np.ndarray,
+    field_labels: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+) -> dict:
+    """What the page shows of one field, ready for JSON.
+
+    Parameters
+    ----------
+    field : numpy.ndarray
+        uint8 (H, W, 4), channel order red, green, blue, yellow.
+    labels : numpy.ndarray
+        uint16 (H, W), 0 background, else the number of the cell.
+    image_id : str
+    cell_ids : numpy.ndarray
+        int (n,), the cells to show; one that has no pixel in `labels` is listed without an outline.
+    confidences : numpy.ndarray
+        float (n, 19) in the order of `cell_ids`; NaN where a cell was not predicted.
+    field_labels : numpy.ndarray, optional
+        int (19,), 1 or 0, −1 where unknown.
+    truth : numpy.ndarray, optional
+        int (n, 19), 1 or 0, −1 where unknown.
+
+    Returns
+    -------
+    dict
+        `id`, `size` (width, height in outline units), `colour`, `green` and `thumbnail` (JPEG, base64), `labels`
+        (class numbers, None where unknown) and `cells`: of each its `id`, its `path` (SVG path data, to be filled
+        by the even-odd rule), `p` (19 numbers, None where not predicted) and `t` (19 numbers, None where unknown).
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not belong together.
+    """
+    cell_ids, confidences = np.asarray(cell_ids), np.asarray(confidences, np.float64)
+    truth = np.full((len(cell_ids), N_CLASSES), -1) if truth is None else np.asarray(truth)
+    expected = {"labels": field.shape[:2], "confidences": (len(cell_ids), N_CLASSES)}
+    expected["truth"] = expected["confidences"]
+    for name, array in (("labels", labels), ("confidences", confidences), ("truth", truth)):
+        if array.shape != expected[name]:
+            raise ValueError(f"field {image_id}: {name} has the shape {array.shape}, expected {expected[name]}")
+    small = shrink(field, SIDE)
+    picture = composite(small)
+    paths = outline_paths(labels, cell_ids, small.shape[1] / field.shape[1], small.shape[0] / field.shape[0])
+    known = field_labels is not None and (np.asarray(field_labels) >= 0).all()
+    return {
+        "id": str(image_id),
+        "size": [small.shape[1] * UNITS, small.shape[0] * UNITS],
+        "colour": _base64(within(picture, COLOUR_BYTES)),
+        "green": _base64(within(stretched(small[..., 1]), GREEN_BYTES)),
+        "thumbnail": _base64(_jpeg(shrink(picture, THUMBNAIL), 75)),
+        "labels": np.flatnonzero(field_labels).tolist() if known else None,
+        "cells": [
+            {"id": int(number), "path": path, "p": _numbers(row), "t": true.tolist() if (true >= 0).any() else None}
+            for number, path, row, true in zip(cell_ids, paths, confidences, truth, strict=True)
+        ],
+    }
+
+
+def describe_fields(
+    dataset: Dataset, fields: pd.DataFrame, cells: pd.DataFrame, confidences: np.ndarray, truth: np.ndarray | None
+) -> Iterator[dict]:
+    """`describe_field` of each field of a field table, one after the other, as `write_page` takes them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    fields, cells : pandas.DataFrame
+        The fields to show; the cell table, maybe with other fields' cells.
+    confidences, truth : numpy.ndarray
+        (n, 19) in the order of `cells`, as in `describe_field`.
+
+    Warns
+    -----
+    UserWarning
+        Of a field that can no longer be read; it is left out.
+    """
+    rows_of = cells.groupby("image_id", sort=False).indices
+    for row in fields.itertuples():
+        rows = rows_of.get(row.image_id, np.zeros(0, int))
+        own = cells.iloc[rows]
+        field = attempt(partial(read_field, dataset.folders[row.split]), row.image_id)
+        if isinstance(field, Exception):
+            warnings.warn(f"not on the page: {field}", stacklevel=2)
+            continue
+        labels = paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width)
+        known = None if truth is None else truth[rows]
+        yield describe_field(field, labels, row.image_id, own["cell_id"], confidences[rows], row.labels, known)
+
+
+def outline_paths(labels: np.ndarray, cell_ids: np.ndarray, scale_x: float, scale_y: float) -> list[str]:
+    """SVG path data of each cell: the edges of its pixels, in whole units of 1/`UNITS` shown pixel.
+
+    Every piece and every hole of a cell is a closed part of its path, but for specks below a shown pixel beside
+    larger pieces. A number without pixels has an empty path.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        uint16 (H, W).
+    cell_ids : numpy.ndarray
+        int (n,).
+    scale_x, scale_y : float
+        Shown pixels to a pixel of the field.
+    """
+    boxes = ndimage.find_objects(labels)
+    scale = np.array([scale_x, scale_y])
+    paths = []
+    for number in np.asarray(cell_ids).tolist():
+        box = boxes[number - 1] if 0 < number <= len(boxes) else None
+        if box is None:
+            paths.append("")
+            continue
+        mask = np.pad(labels[box] == number, 1)
+        corner = np.array([box[1].start, box[0].start]) - 0.5  # of the padded mask; a pixel's centre is half a pixel in
+        parts = [(line[:-1, ::-1] + corner) * scale for line in find_contours(mask.astype(np.float32), 0.5)]
+        extents = [np.ptp(part, axis=0).max() for part in parts]
+        paths.append("".join(_path(p) for p, e in zip(parts, extents, strict=True) if e >= min(1, max(extents))))
+    return paths
+
+
+def within(image: np.ndarray, budget: int) -> bytes:
+    """The JPEG of the best of `QUALITIES` (longer side, quality) that stays within the budget, or of the last.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        uint8 (H, W) or (H, W, 3) in the order red, green, blue.
+    budget : int
+        Bytes.
+    """
+    for side, quality in QUALITIES:
+        data = _jpeg(shrink(image, side), quality)
+        if len(data) <= budget:
+            break
+    return data
+
+
+def write_page(path: str | Path, fields: Iterable[dict], title: str) -> int:
+    """Write the page; returns its size in bytes.
+
+    Parameters
+    ----------
+    path : path
+        Usually ``report.html``. It is written field by field to a temporary name, then renamed.
+    fields : iterable of dict
+        As of `describe_field`; only one is held at a time.
+    title : str
+    """
+    here = Path(__file__).parent
+    page = (here / "page.html").read_text(encoding="utf-8")
+    page = page.replace("/*STYLE*/", (here / "page.css").read_text(encoding="utf-8"))
+    page = page.replace("/*SCRIPT*/", (here / "page.js").read_text(encoding="utf-8"))
+    head, foot = page.replace("<!--TITLE-->", html.escape(title)).split("<!--DATA-->")
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(head)
+            file.write(_block("classes", {"names": CLASS_NAMES, "short": SHORT_NAMES}))
+            for field in fields:
+                file.write(_block("field", field))
+            file.write(foot)
+        size = temporary.stat().st_size
+    return size
+
+
+def _block(kind: str, content: dict) -> str:
+    """Data as an inert script element; no ``<`` inside, so that nothing in it can end the element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" data-kind="{kind}">{text}</script>\n'
+
+
+def _path(points: np.ndarray) -> str:
+    """A closed line, float (k, 2) of x, y in shown px, simplified, as path data relative to its first point."""
+    simple = cv2.approxPolyDP(points[:, None].astype(np.float32), TOLERANCE, True)[:, 0]
+    if len(simple) < 3:  # a cell of a pixel or two
+        simple = points
+    whole = np.rint(simple * UNITS).astype(int)
+    steps = np.diff(whole, axis=0)
+    return f"M{whole[0, 0]} {whole[0, 1]}l" + " ".join(f"{x} {y}" for x, y in steps.tolist()) + "z"
+
+
+def _numbers(row: np.ndarray) -> list[float] | None:
+    """Confidences to four digits; None unless all are numbers."""
+    return [float(f"{value:.4g}") for value in row.tolist()] if np.isfinite(row).all() else None
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    image = image[..., ::-1] if image.ndim == 3 else image
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

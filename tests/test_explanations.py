@@ -1,0 +1,163 @@
+"""Maps of where a net sees a class, their share on a structure, and the simulator's structures."""
+
+import keras
+import numpy as np
+import pytest
+
+from hpa_utils.explore import energy_share, explain_cells
+from hpa_utils.model import ModelConfig, build_backbone, build_bag_model
+from hpa_utils.plots import explore as plots
+from hpa_utils.simulate.fields import draw_field
+
+SIZE = 32
+BRIGHTNESS = np.tile([0, 1, 200, 255], (4, 1)).astype(np.float32)
+
+
+def bag_model():
+    """A bag model whose features are the channels: a linear head of their means (0…3) and their maxima (4…7).
+
+    Class 0 is the mean of green, 1 that of green turned round, 2 the highest of green, 3 the mean of red.
+    """
+    given = keras.Input((SIZE, SIZE, 4))
+    backbone = keras.Model(given, keras.layers.Rescaling(1.0)(given), name="backbone")
+    model = build_bag_model(backbone, SIZE)
+    kernel = np.zeros((8, 19))
+    kernel[[1, 1, 5, 0], [0, 1, 2, 3]] = 1, -1, 1, 1
+    model.get_layer("head").set_weights([kernel, np.ones(19)])
+    return model
+
+
+def crops_of(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 4), np.uint8)
+
+
+def explain(crops, labels=None, model=None, **options):
+    return explain_cells(model or bag_model(), crops, np.repeat(BRIGHTNESS[None], len(crops), 0), labels, **options)
+
+
+def test_each_pixel_of_a_mean_adds_its_own_share():
+    crops = crops_of(2)
+    maps = explain(crops, [0, 1])
+    assert maps.shape == (2, 2, SIZE, SIZE) and maps.dtype == np.float32
+    np.testing.assert_allclose(maps[:, 0], crops[..., 1] / SIZE**2, rtol=1e-5)
+    np.testing.assert_allclose(maps[:, 1], -maps[:, 0])
+
+
+def test_all_of_a_maximum_is_due_to_the_brightest_pixel():
+    crops = np.minimum(crops_of(1), 200)
+    crops[0, 20, 5, 1] = 255
+    [[found]] = explain(crops, [2])
+    assert found[20, 5] == pytest.approx(255, rel=1e-5)
+    assert np.count_nonzero(found) == 1
+
+
+def test_what_another_channel_tells_is_on_no_map():
+    assert not explain(crops_of(1), [3]).any()
+
+
+def test_the_map_lies_in_the_quadrant_that_the_net_looks_at():
+    given = keras.Input((SIZE, SIZE, 4))
+    seen = keras.layers.Cropping2D(((0, SIZE // 2), (SIZE // 2, 0)))(given)  # above, on the right
+    coarse = keras.layers.AveragePooling2D(8)(keras.layers.ReLU(6.0)(seen / 64))
+    model = build_bag_model(keras.Model(given, coarse, name="backbone"), SIZE)
+    model.get_layer("head").set_weights([np.ones((8, 19)), np.zeros(19)])
+    [[found]] = explain(crops_of(1), [7], model)
+    quadrant = np.zeros((SIZE, SIZE), bool)
+    quadrant[: SIZE // 2, SIZE // 2 :] = True
+    share, chance = energy_share(found, quadrant, np.ones((SIZE, SIZE), bool))
+    assert (share, chance) == (pytest.approx(1), 0.25)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_a_maps_sum_is_what_the_protein_adds_to_the_logit(pooling):
+    """Of a net of squares, x² of green and of red: the slope where the cell is would say twice as much."""
+    given = keras.Input((SIZE, SIZE, 4))
+    model = build_bag_model(keras.Model(given, given * given, name="backbone"), SIZE, ModelConfig(pooling=pooling))
+    kernel = np.zeros((8, 19))
+    kernel[:2, 4] = 1
+    model.get_layer("head").set_weights([kernel, np.ones(19)])
+    crops = crops_of(2)
+    squares = crops[..., 1].astype(float) ** 2 / SIZE**2
+    np.testing.assert_allclose(explain(crops, [4], model)[:, 0], squares, rtol=1e-5)
+
+
+def test_a_real_backbone_is_explained_where_the_cell_is():
+    keras.utils.set_random_seed(0)
+    model = build_bag_model(build_backbone("lite0", SIZE, "none")[0], SIZE)
+    crops = crops_of(3)
+    crops[:, :9] = 0
+    maps = explain(crops, [5], model)
+    assert maps[:, :, 9:].any((1, 2, 3)).all() and not maps[:, :, :9].any()
+
+
+def test_the_batch_does_not_matter_and_all_classes_are_explained_unless_some_are_named():
+    crops = crops_of(5)
+    maps = explain(crops)
+    assert maps.shape == (5, 19, SIZE, SIZE)
+    np.testing.assert_allclose(explain(crops, [2, 0], batch=2), maps[:, [2, 0]], rtol=1e-5)
+
+
+def test_no_cells_or_no_classes_give_no_maps():
+    assert explain(crops_of(0), [3, 4]).shape == (0, 2, SIZE, SIZE)
+    assert explain(crops_of(2), []).shape == (2, 0, SIZE, SIZE)
+
+
+def test_unknown_classes_and_missing_percentiles_are_named():
+    with pytest.raises(ValueError, match=r"labels are \[0, 19\]; expected some of 0…18"):
+        explain(crops_of(1), [0, 19])
+    with pytest.raises(ValueError, match="percentiles of 1 cells for 2 crops"):
+        explain_cells(bag_model(), crops_of(2), BRIGHTNESS[None], [0])
+
+
+def test_the_energy_share_counts_what_is_above_0_within_the_cell():
+    found = np.array([[3.0, 1, 0], [-5, 1, 7]])
+    cell = np.array([[1, 1, 1], [1, 1, 0]], bool)
+    structure = np.array([[1, 0, 0], [1, 0, 1]], bool)
+    share, chance = energy_share(found, structure, cell)
+    assert share == pytest.approx(3 / 5)
+    assert chance == pytest.approx(2 / 5)
+
+
+def test_the_energy_share_of_many_maps_is_that_of_each_and_unknown_where_nothing_is_above_0():
+    maps = np.stack([np.eye(2), np.ones((2, 2)), -np.ones((2, 2))])[:, None]
+    share, chance = energy_share(maps, np.eye(2, dtype=bool), np.ones((2, 2), bool))
+    np.testing.assert_array_equal(share, [[1], [0.5], [np.nan]])
+    np.testing.assert_array_equal(chance, [[0.5], [0.5], [0.5]])
+
+
+def test_the_simulator_tells_the_structures_of_its_cells_without_drawing_otherwise():
+    structures = {}
+    plain, told = (draw_field(np.random.default_rng(3), 256, 0.32, [0, 13], structures=s) for s in (None, structures))
+    np.testing.assert_array_equal(plain.image, told.image)
+    np.testing.assert_array_equal(plain.masks, told.masks)
+    assert set(structures) == {(cell + 1, label) for cell, label in np.argwhere(plain.shows)}
+    for (cell, _), (window, light) in structures.items():
+        own = plain.masks[window] == cell
+        assert light.shape == own.shape and own.sum() == (plain.masks == cell).sum()
+        assert light[own].sum() > 0.8 * light.sum()  # cells overlap their neighbours but a little
+
+
+def test_the_simulator_tells_of_no_structure_that_a_field_does_not_show():
+    structures = {}
+    draw_field(np.random.default_rng(3), 256, 0.32, [18], structures=structures)
+    assert structures == {}
+
+
+def test_a_sheet_shows_each_cells_most_probable_classes_first():
+    crops, scores = crops_of(2), np.zeros((2, 19))
+    scores[0, [2, 0, 1]] = 0.9, 0.5, 0.1
+    scores[1] = np.nan
+    figure = plots.explanations(crops, explain(crops, [0, 1, 2]), [0, 1, 2], scores, [4, 7], "field", most=2)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == ["cell 4", "protein channel", "nucleoli 0.90", "nucleoplasm 0.50"]
+    assert titles[4:] == ["cell 7", "protein channel", "nucleoplasm", "nuclear membrane"]
+    empty = plots.explanations(crops[:0], np.zeros((0, 0, SIZE, SIZE)), [], scores[:0], [], "field")
+    assert "no cells or classes" in empty.texts[0].get_text()
+
+
+def test_heat_is_where_a_map_is_above_0_and_weaker_maps_stay_weaker():
+    maps = np.zeros((3, SIZE, SIZE))
+    maps[0, 4:12, 4:12], maps[1, 4:12, 4:12], maps[2] = 1, 0.2, -1
+    strong, weak, none = plots.heated(np.zeros((SIZE, SIZE), np.uint8), maps).sum(-1).astype(int)
+    assert strong[8, 8] > 2 * weak[8, 8] > 0
+    assert not strong[25, 25] and not none.any()
