@@ -56,18 +56,20 @@ RECIPES = {
         for negative in ("product", "none")
     },
     "both": ({"training": BOTH}, "inherited"),
-    "both_bn_estimated": ({"training": BOTH, "model": {"batch_norm": "estimated"}}, "inherited"),
-    "both_bn_trained": ({"training": BOTH, "model": {"batch_norm": "trained"}}, "inherited"),
-    "both_spindles": ({"training": BOTH}, "spindles"),
     "soft": ({"training": BOTH}, "soft"),
-    "soft_augmented": ({"training": BOTH, "augmentation": AUGMENTED}, "soft"),
     "oracle": ({"training": BOTH}, "truth"),
     # other numbers of cells of a field in a step
-    "inherited_2x16": (of_step(INHERITED, 2, 16), "inherited"),
+    **{
+        f"inherited_{cells}x{bags}": (of_step(INHERITED, cells, bags), "inherited") for cells, bags in ((2, 16), (8, 4))
+    },
     **{f"both_{cells}x{bags}": (of_step(BOTH, cells, bags), "inherited") for cells, bags in ((2, 16), (4, 8), (8, 4))},
-    "soft_2x16": (of_step(BOTH, 2, 16), "soft"),
+    **{f"soft_{cells}x{bags}": (of_step(BOTH, cells, bags), "soft") for cells, bags in ((2, 16), (8, 4))},
+    **{f"oracle_{cells}x{bags}": (of_step(BOTH, cells, bags), "truth") for cells, bags in ((2, 16), (8, 4))},
     "soft_2x16_halves": (of_step(BOTH, 2, 16), "soft_halves"),
-    "oracle_2x16": (of_step(BOTH, 2, 16), "truth"),
+    **{
+        f"both_8x4_bn_{mode}": (of_step(BOTH, 8, 4) | {"model": {"batch_norm": mode}}, "inherited")
+        for mode in ("estimated", "trained")
+    },
     "both_2x16_augmented": (of_step(BOTH, 2, 16) | {"augmentation": AUGMENTED}, "inherited"),
 }
 
@@ -90,18 +92,18 @@ class Run:
 MAIN = ("inherited", "both", "soft", "oracle")
 SHIFTED = ("inherited", "soft", "oracle")  # at other weaknesses, numbers of fields and cells
 TABLE = [
-    *(Run(recipe) for recipe in (*MAIN, "probe", "seed_project", "bags_mean")),
-    *(Run(recipe, seed) for seed in (1, 2) for recipe in (*SHIFTED, "bags_mean")),
+    *(Run(recipe) for recipe in (*MAIN, "probe", "seed_project", "inherited_twice")),
+    *(Run(recipe, seed) for seed in (1, 2) for recipe in SHIFTED),
     *(Run(recipe, weakness=weakness) for weakness in (2.0, 0.0) for recipe in SHIFTED),
+    *(Run("bags_mean", seed) for seed in (0, 1, 2)),
     *(Run(f"bags_{pooling}") for pooling in ("log_sum_exp", "attention", "noisy_or", "max")),
     *(Run(recipe, fields=120) for recipe in SHIFTED),
     *(Run(recipe, segmenter="watershed") for recipe in SHIFTED),
-    *(Run(f"both_{change}") for change in ("bn_estimated", "bn_trained")),
     *(Run(f"bags_negative_{change}") for change in ("product", "none")),
     *(Run(f"{recipe}_2x16", seed) for seed in (0, 1) for recipe in MAIN),
-    *(Run(f"both_{shape}") for shape in ("4x8", "8x4")),
-    *(Run(recipe) for recipe in ("inherited_twice", "soft_2x16_halves", "both_2x16_augmented")),
-    *(Run(recipe) for recipe in ("soft_augmented", "both_spindles")),
+    *(Run(f"{recipe}_8x4") for recipe in MAIN),
+    *(Run(recipe) for recipe in ("both_4x8", "both_8x4_bn_estimated", "both_8x4_bn_trained")),
+    *(Run(recipe) for recipe in ("soft_2x16_halves", "both_2x16_augmented")),
 ]
 
 

@@ -26,7 +26,6 @@ from hpa_utils.training import (
     make_soft_labels,
     make_targets,
     save_models,
-    spindle_cells,
 )
 from hpa_utils.training.rounds import predict_out_of_fold
 
@@ -107,8 +106,6 @@ def make_cell_targets(
         labels = truth_labels(read_truth(data / "truth_train.csv"), cells, fields).astype(np.float32)
         rows = cells.groupby("image_id", sort=False).indices
         return Targets(cells={number: labels[rows[name]] for number, name in enumerate(bags.table["image_id"])}), []
-    if learns == "spindles":
-        return make_targets(bags, spindles=spindle_cells(cells, fields)), []
     if learns in ("soft", "soft_halves"):
         models, histories = fit_halves(bags, chosen, size, recipe, folder, "half", Targets())
         scores = predict_out_of_fold(models, bags, halve(bags, chosen, recipe), size)
