@@ -18,26 +18,21 @@ other map. Printed is how often it is; a map that does not know its class has on
 
 import argparse
 import itertools
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from hpa_utils import manifest  # noqa: E402
-from hpa_utils.crops import CropConfig, cut_cell  # noqa: E402
-from hpa_utils.explore import energy_share, explain_cells  # noqa: E402
-from hpa_utils.images import field_percentiles  # noqa: E402
-from hpa_utils.inference import load_models  # noqa: E402
-from hpa_utils.model.backend import keras  # noqa: E402
-from hpa_utils.plots.pictures import SHORT_NAMES  # noqa: E402
-from hpa_utils.simulate.fields import draw_field  # noqa: E402
-from hpa_utils.simulate.plan import COARSE_UM, plan_fields  # noqa: E402
+from hpa_utils import manifest
+from hpa_utils.crops import CropConfig, cut_cell
+from hpa_utils.explore import energy_share, explain_cells
+from hpa_utils.images import field_percentiles
+from hpa_utils.inference import load_models
+from hpa_utils.model.backend import keras
+from hpa_utils.plots.pictures import SHORT_NAMES
+from hpa_utils.simulate.fields import draw_field
+from hpa_utils.simulate.plan import COARSE_UM, plan_fields
 
 SIDE, SEED = 512, 20211  # px of a field; of the fields, which no data set of the documentation has
 LEAST = 0.25  # of a pattern's highest light that still counts as the structure
@@ -127,7 +122,7 @@ def all_maps(model, crops, percentiles, rows, labels):
 def rank_pixels(maps, rows, structures, areas):
     """How often a pixel of the structure has more than another of its cell: (M,), nan where all of it is structure."""
     found = np.full(len(rows), np.nan)
-    for number, (values, row, structure) in enumerate(zip(np.maximum(maps, 0), rows, structures)):
+    for number, (values, row, structure) in enumerate(zip(maps, rows, structures)):
         on = structure[areas[row]]
         if not on.all():
             found[number] = roc_auc_score(on, values[areas[row]])

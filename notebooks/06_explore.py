@@ -16,7 +16,7 @@
 #
 # - **Reads** the data set and what `02_segmentation/` to `05_inference/` hold of the split that 05 predicted.
 # - **Writes** `06_explore/`: `embeddings.parquet`, `variability.csv`, and `report.html`, a page that opens anywhere.
-# - **Takes** half a minute on the four real fields with 55 cells, or on the demo's 40 with some 690, 2 cores and no GPU.
+# - **Takes** half a minute on the demo's 40 fields with some 690 cells, 2 cores and no GPU.
 
 # %%
 import sys
@@ -31,6 +31,7 @@ field: str = ""  # ID of the field that is looked at closely; empty: one of many
 cell: int = 0  # its cell whose like are looked for; 0: the one of which the model is surest
 embedded: int = 500  # fields whose cells are embedded, the first so many of the page's order
 paged: int = 50  # fields on the page
+least: float = 0.1  # difference of two cells' probabilities, on average, from which a field is shown
 seed: int = 0  # of the choice of fields and of the map
 
 # %%
@@ -40,6 +41,7 @@ import pandas as pd
 from hpa_utils import explore, inference, manifest, paths, scoring, tables
 from hpa_utils.crops import Bags, decode_crop
 from hpa_utils.dataset import open_dataset
+from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.model.prediction import CELL_COLUMNS
 from hpa_utils.plots import explore as plots
 
@@ -98,8 +100,9 @@ if close:
 
 # %% [markdown]
 # ## Where it looks
-# Orange: where the protein raises the score of the class (integrated gradients from the cell without its protein).
-# `benchmarks/explanations.py` measures on simulated cells how much of it lies on the organelle.
+# Orange: where the protein raises the score of the class (integrated gradients from the cell without its protein);
+# what the network takes from the other channels is on no map, and the map of an improbable class means little.
+# `docs/explore.md` tells how much of it lies on the organelle in simulated cells.
 
 # %%
 if close:
@@ -119,7 +122,10 @@ if close:
 ranked = explore.rank_fields(scores, cells["image_id"], cells["cell_id"])
 with paths.replacing(stage / "variability.csv") as temporary:
     ranked.to_csv(temporary, index=False)
-display(plots.variable_fields(bags, ranked[ranked["rank"] == 1], predictions))
+first = ranked[ranked["rank"] == 1]
+told = first["disagreement"] >= least
+display(plots.variable_fields(bags, first[told], predictions))
+print("no field's cells differ in:", ", ".join(CLASS_NAMES[label] for label in first.loc[~told, "label"]) or "-")
 
 # %% [markdown]
 # ## A page to look at

@@ -25,7 +25,8 @@ def explain_cells(
     all 0, to the cell as it is; the other channels stay. A map's sum is by how much the protein raises the logit, but
     for the error of an integral of few steps. What the net takes from the other channels is on no map. Chosen by
     measurement (``benchmarks/explanations.py``): class activation maps of the last layer, 3 × 3 places for crops of
-    96 px, lie on the organelle no more than chance has it.
+    96 px, lie on the organelle no more than chance has it. These lie there about as much as the protein's light, and
+    tell two patterns of a cell apart; single pixels are noisy, a blur of a pixel or two makes them legible.
 
     Parameters
     ----------

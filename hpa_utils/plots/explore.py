@@ -9,8 +9,16 @@ from matplotlib.colors import to_rgb
 from hpa_utils.crops import Bags
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.model.prediction import CELL_COLUMNS
-from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, stretched
-from hpa_utils.plots.train import _message, _read_crop, _sheet
+from hpa_utils.plots.pictures import (
+    SHORT_NAMES,
+    composite,
+    finished,
+    image_grid,
+    message,
+    picture_sheet,
+    read_crop,
+    stretched,
+)
 
 # Ten colours that can be told apart, most of them by colour-blind people too; ten classes are dots, the rest triangles
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#333333", "#ee7733", "#009988", "#997700")
@@ -40,7 +48,7 @@ def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, cells: pd.D
         A row to mark.
     """
     if not len(places):
-        return _message("no cells to map")
+        return message("no cells to map")
     classes = {"most probable class": _best_class(confidences, np.ones(confidences.shape, bool))}
     if truth is not None and (np.asarray(truth) > 0).any():
         classes["true class"] = _best_class(confidences, np.asarray(truth) > 0)
@@ -78,10 +86,10 @@ def neighbours_strip(bags: Bags, cells: pd.DataFrame, similarities: np.ndarray, 
     pairs, titles = [], []
     alike = ["the cell", *(f"similarity {value:.3f}" for value in similarities)]
     for (image_id, cell_id), line, row in zip(cells[["image_id", "cell_id"]].to_numpy(), alike, confidences):
-        crop = _read_crop(bags, image_id, cell_id)
+        crop = read_crop(bags, image_id, cell_id)
         pairs.append((composite(crop), stretched(crop[..., 1])))
         titles.append(f"{line}\n{_most_probable(row)}\n{image_id[:8]}, cell {cell_id}")
-    return _sheet(pairs, titles, len(pairs), 1.55) if pairs else _message("no cell to show")
+    return picture_sheet(pairs, titles, len(pairs), 1.55) if pairs else message("no cell to show")
 
 
 def explanations(
@@ -107,7 +115,7 @@ def explanations(
     """
     labels, shown = np.asarray(labels, np.int64), min(len(crops), 8)
     if not shown or not len(labels):
-        return _message(f"{title}: no cells or classes to explain")
+        return message(f"{title}: no cells or classes to explain")
     most = min(most, len(labels))
     figure, axes = image_grid(shown, 2 + most, 1.7)
     for row, crop, of_cell, scores, cell_id in zip(axes, crops, maps, confidences, cell_ids):
@@ -137,14 +145,14 @@ def variable_fields(bags: Bags, ranked: pd.DataFrame, predictions: pd.DataFrame,
     """
     ranked = ranked.head(24)
     if not len(ranked):
-        return _message("no field of three cells or more")
+        return message("no field of three cells or more")
     figure, axes = image_grid(len(ranked), columns, 1.25)
     for line, row in zip(axes, ranked.to_dict("records")):
         column = CELL_COLUMNS[row["label"]]
         of_field = predictions[predictions["image_id"] == row["image_id"]]
         of_field = of_field.sort_values(column, ascending=False, kind="stable")
         picked = of_field.iloc[np.linspace(0, len(of_field) - 1, min(columns, len(of_field))).round().astype(int)]
-        planes = [_read_crop(bags, row["image_id"], cell_id)[..., 1] for cell_id in picked["cell_id"]]
+        planes = [read_crop(bags, row["image_id"], cell_id)[..., 1] for cell_id in picked["cell_id"]]
         bright = stretched(np.concatenate(planes))  # together, so that dim cells stay dim beside bright ones
         for axis, plane, score in zip(line, np.split(bright, len(planes)), picked[column]):
             axis.imshow(plane, cmap="gray", vmin=0, vmax=255)

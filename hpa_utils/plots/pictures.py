@@ -4,6 +4,7 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
+from hpa_utils.crops import Bags, decode_crop
 from hpa_utils.labels import CLASS_NAMES
 
 TINTS = {"red": (1, 0.15, 0.1), "green": (0.1, 1, 0.2), "blue": (0.25, 0.45, 1), "yellow": (1, 0.85, 0.1)}
@@ -97,3 +98,30 @@ def finished(figure):
     """The figure, taken from pyplot's list of open ones: a notebook shows it where it is displayed, and once."""
     plt.close(figure)
     return figure
+
+
+def read_crop(bags: Bags, image_id: str, cell_id: int) -> np.ndarray:
+    """Crop of a cell, uint8 (S, S, 4)."""
+    number = int(np.flatnonzero(bags.table["image_id"] == image_id)[0])
+    position = int(np.flatnonzero(np.asarray(bags.table["cell_ids"][number]) == cell_id)[0])
+    return decode_crop(bags.crops(number)[position])
+
+
+def picture_sheet(pairs: list, titles: list[str], columns: int, side: float):
+    """Pairs of pictures one above the other, `columns` beside each other, each under its title."""
+    columns = min(columns, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure, axes = image_grid(2 * rows, columns, side)
+    for place, ((above, below), title) in enumerate(zip(pairs, titles)):
+        row, column = divmod(place, columns)
+        axes[2 * row, column].imshow(above)
+        axes[2 * row, column].set_title(title, fontsize=7)
+        axes[2 * row + 1, column].imshow(below, cmap="gray", vmin=0, vmax=255)
+    return finished(figure)
+
+
+def message(text: str):
+    """A figure that only says why there is nothing to draw."""
+    figure = plt.figure(figsize=(7, 0.5))
+    figure.text(0.01, 0.5, text, va="center")
+    return finished(figure)

@@ -8,8 +8,17 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hpa_utils.crops import Bags, decode_crop
-from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, names_of, stretched
+from hpa_utils.crops import Bags
+from hpa_utils.plots.pictures import (
+    SHORT_NAMES,
+    composite,
+    finished,
+    message,
+    names_of,
+    picture_sheet,
+    read_crop,
+    stretched,
+)
 
 BLUE, GREEN = "#0b62a4", "#2a8c4a"
 PANELS = {  # column of the history → its name in the legend
@@ -59,7 +68,7 @@ def class_scores(scores: dict, title: str):
     """
     known = [number for number in range(19) if scores["average_precision"][str(number)] is not None]
     if not known:
-        return _message(f"{title}: no class that some have and others have not")
+        return message(f"{title}: no class that some have and others have not")
     with_auc = "roc_auc" in scores
     size = (9.5 if with_auc else 7.5, 0.9 + 0.25 * max(len(known), 3))
     ratios = [2, 1] if with_auc else [1]
@@ -96,7 +105,7 @@ def reliability_diagram(tables: dict[str, pd.DataFrame]):
     """
     tables = {name: table for name, table in tables.items() if len(table)}
     if not tables:
-        return _message("no predictions whose labels are known")
+        return message("no predictions whose labels are known")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
     left.plot([0, 1], [0, 1], color="0.8", zorder=0)
     for name, table in tables.items():
@@ -127,9 +136,9 @@ def mistakes(bags: Bags, table: pd.DataFrame, columns: int = 6):
         name = f"{SHORT_NAMES[row['class']]} {row['probability']:.2f}, {said}"
         names = textwrap.shorten(f"labels: {names_of(labels[row['image_id']])}", 36, placeholder=" …")
         titles.append(f"{name}\n{names}\n{row['image_id'][:8]}, cell {row['cell_id']}")
-        crops.append(_read_crop(bags, row["image_id"], row["cell_id"]))
+        crops.append(read_crop(bags, row["image_id"], row["cell_id"]))
     pairs = [(composite(crop), stretched(crop[..., 1])) for crop in crops]
-    return _sheet(pairs, titles, columns, 2.1) if pairs else _message("no mistakes to show")
+    return picture_sheet(pairs, titles, columns, 2.1) if pairs else message("no mistakes to show")
 
 
 def spindle_sheet(bags: Bags, candidates: pd.DataFrame, columns: int = 8):
@@ -143,17 +152,17 @@ def spindle_sheet(bags: Bags, candidates: pd.DataFrame, columns: int = 8):
     """
     pairs, titles = [], []
     for image_id, cell_id, score in candidates[["image_id", "cell_id", "score"]].head(24).itertuples(index=False):
-        crop = _read_crop(bags, image_id, cell_id)
+        crop = read_crop(bags, image_id, cell_id)
         pairs.append((composite(crop * np.array([1, 0, 1, 0], np.uint8)), stretched(crop[..., 1])))
         titles.append(f"{image_id[:8]}, cell {cell_id}\nscore {score:.4f}")
-    return _sheet(pairs, titles, columns, 1.5) if pairs else _message("no candidates for the mitotic spindle")
+    return picture_sheet(pairs, titles, columns, 1.5) if pairs else message("no candidates for the mitotic spindle")
 
 
 def tried_rates(table: pd.DataFrame):
     """Loss by learning rate; `table` as of `training.try_rates`."""
     table = table[np.isfinite(table["loss"])]
     if table.empty:
-        return _message("no learning rate gave a finite loss")
+        return message("no learning rate gave a finite loss")
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
     axis.plot(table["rate"], table["loss"], ".", color="0.6", label="of the step")
     axis.plot(table["rate"], table["loss"].rolling(5, min_periods=1).mean(), color=BLUE, label="mean of five steps")
@@ -167,7 +176,7 @@ def soft_label_shares(table: pd.DataFrame):
     """Share of a class's cells whose soft label is 0.5 or more; `table` as of `training.positive_shares`."""
     known = table[table["cells"] > 0]
     if known.empty:
-        return _message("no cells with soft labels")
+        return message("no cells with soft labels")
     figure, axis = plt.subplots(figsize=(7.5, 0.9 + 0.25 * max(len(known), 3)), layout="constrained")
     places = np.arange(len(known))
     bars = axis.barh(places, known["share"], color=GREEN, label="soft label 0.5 or more")
@@ -198,30 +207,3 @@ def _draw_curves(axis, of_round: pd.DataFrame, names: list[str]) -> None:
             axis.plot(of_fold["epoch"], of_fold[name].astype(float), style, marker=".", color=f"C{fold}")
     axis.set(xlim=(0.5, of_round["epoch"].max() + 0.5), xlabel="epoch (shaded: head alone)")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-
-def _read_crop(bags: Bags, image_id: str, cell_id: int) -> np.ndarray:
-    """Crop of a cell, uint8 (S, S, 4)."""
-    number = int(np.flatnonzero(bags.table["image_id"] == image_id)[0])
-    position = int(np.flatnonzero(np.asarray(bags.table["cell_ids"][number]) == cell_id)[0])
-    return decode_crop(bags.crops(number)[position])
-
-
-def _sheet(pairs: list, titles: list[str], columns: int, side: float):
-    """Pairs of pictures one above the other, `columns` beside each other, each under its title."""
-    columns = min(columns, len(pairs))
-    rows = -(-len(pairs) // columns)
-    figure, axes = image_grid(2 * rows, columns, side)
-    for place, ((above, below), title) in enumerate(zip(pairs, titles)):
-        row, column = divmod(place, columns)
-        axes[2 * row, column].imshow(above)
-        axes[2 * row, column].set_title(title, fontsize=7)
-        axes[2 * row + 1, column].imshow(below, cmap="gray", vmin=0, vmax=255)
-    return finished(figure)
-
-
-def _message(text: str):
-    """A figure that only says why there is nothing to draw."""
-    figure = plt.figure(figsize=(7, 0.5))
-    figure.text(0.01, 0.5, text, va="center")
-    return finished(figure)
