@@ -46,7 +46,7 @@ RECIPES = {
     "seed_project": ({}, "fields"),
     "probe": ({"training": INHERITED}, "probe"),
     "inherited": ({"training": INHERITED}, "inherited"),
-    "inherited_twice": ({"training": INHERITED}, "twice"),
+    "inherited_twice": ({"training": INHERITED}, "inherited_twice"),
     **{
         f"bags_{pooling}": (BAGS | {"model": {"pooling": pooling}}, "inherited")
         for pooling in ("mean", "log_sum_exp", "max", "noisy_or", "attention")
@@ -57,7 +57,9 @@ RECIPES = {
     },
     "both": ({"training": BOTH}, "inherited"),
     "soft": ({"training": BOTH}, "soft"),
+    "soft_twice": ({"training": BOTH}, "soft_twice"),
     "oracle": ({"training": BOTH}, "truth"),
+    "oracle_twice": ({"training": BOTH}, "truth_twice"),
     # other numbers of cells of a field in a step
     **{
         f"inherited_{cells}x{bags}": (of_step(INHERITED, cells, bags), "inherited") for cells, bags in ((2, 16), (8, 4))
@@ -92,8 +94,10 @@ class Run:
 MAIN = ("inherited", "both", "soft", "oracle")
 SHIFTED = ("inherited", "soft", "oracle")  # at other weaknesses, numbers of fields and cells
 TABLE = [
-    *(Run(recipe) for recipe in (*MAIN, "probe", "seed_project", "inherited_twice")),
+    *(Run(recipe) for recipe in (*MAIN, "probe", "seed_project")),
     *(Run(recipe, seed) for seed in (1, 2) for recipe in SHIFTED),
+    *(Run(f"{recipe}_twice") for recipe in SHIFTED),
+    *(Run("inherited_twice", seed) for seed in (1,)),
     *(Run(recipe, weakness=weakness) for weakness in (2.0, 0.0) for recipe in SHIFTED),
     *(Run("bags_mean", seed) for seed in (0, 1, 2)),
     *(Run(f"bags_{pooling}") for pooling in ("log_sum_exp", "attention", "noisy_or", "max")),

@@ -44,7 +44,7 @@ def train_and_predict(settings: dict, data: Path, out: Path, folder: Path) -> tu
     folder : path
         For the states of training, which goes on from there when it was cut.
     """
-    learns, size = settings["learns"], settings["crop"]
+    learns, size = settings["learns"].removesuffix("_twice"), settings["crop"]
     train, test = (Bags(out / "03_cell_crops" / "bags", split) for split in ("train", "test"))
     if learns == "fields":
         begun = time.monotonic()
@@ -83,7 +83,7 @@ def recipe_of(settings: dict) -> Recipe:
     )
     if settings["learns"] == "probe":
         head, deep = head + deep, 0
-    if settings["learns"] == "twice":  # as many cells as soft labels see in their two rounds
+    if settings["learns"].endswith("_twice"):  # as many cells as soft labels see in both of their rounds
         deep += head + deep
     training = TrainConfig(**training | {"head_epochs": head, "epochs": deep})
     return Recipe(ModelConfig(**overrides["model"]), AugmentationConfig(**overrides["augmentation"]), training)

@@ -13,7 +13,7 @@
 #
 # One network with 19 sigmoids looks at one cell at a time. Each cell inherits its field's labels, which are wrong for
 # many cells, but never name a class that no cell of the field could have. ImageNet weights first train the new head
-# alone, then the deeper blocks. Two models, each of half the fields, score the cells of the other half; these scores
+# alone, then the deeper blocks. With `rounds=2` models of folds score the cells that they have not seen; these scores
 # become soft labels, from which a last model learns, in all fields.
 #
 # - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split; human grades of cells
@@ -33,12 +33,12 @@ data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
 more: str = ""  # output roots whose train bags are mixed in, joined by a comma
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
-rounds: int = 2  # 1 learns inherited labels; further ones soft labels made by the one before, the last in all fields
-epochs: int = 64  # passes over the fields with the blocks of the backbone trained
+rounds: int = 1  # 1 learns inherited labels; further ones soft labels made by the one before, the last in all fields
+epochs: int = 120  # passes over the fields with the blocks of the backbone trained
 cells_per_bag: int = 1  # cells drawn from a field in a step
 bags_per_batch: int = 32  # fields in a step
-folds: int = 2  # parts the fields are split into
-trained_folds: int = 2  # how many of them get a model; two or more for further rounds
+folds: int = 5  # parts the fields are split into
+trained_folds: int = 1  # how many of them get a model; two or more for further rounds
 seed: int = 0
 config: str = ""  # JSON of overrides, sections model, augmentation, training and soft_labels
 

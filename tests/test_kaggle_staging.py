@@ -70,7 +70,7 @@ def test_the_parameters_are_baked_in_after_the_notebooks_own(staged):
     tagged = {tag: cell.source for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     values = {}
     exec("\n".join(tagged[tag] for tag in ("parameters", "injected-parameters")), values)
-    assert values["backbone"] == "b0" and values["folds"] == 2  # the preset's, the notebook's own
+    assert values["backbone"] == "b0" and values["folds"] == 5  # the preset's, the notebook's own
     assert notebook.metadata.kernelspec.name == "python3" and str(REPOSITORY) not in json.dumps(notebook)
 
 

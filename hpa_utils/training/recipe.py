@@ -69,7 +69,7 @@ class TrainConfig:
     cells_per_bag: int = 1
     bags_per_batch: int = 32
     head_epochs: int = 8
-    epochs: int = 64
+    epochs: int = 120
     head_rate: float = 1e-3
     rate: float = 3e-4
     warm_up: float = 0.1
@@ -81,7 +81,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    rounds: int = 2
+    rounds: int = 1
     labels: str = ""
     samples: str = ""
     rare_cap: float = 1.0
@@ -91,8 +91,8 @@ class TrainConfig:
     steps_per_execution: int = 1
     save_minutes: float = 10.0
     find_rate: bool = False
-    folds: int = 2
-    trained_folds: int = 2
+    folds: int = 5
+    trained_folds: int = 1
     seed: int = 0
 
     def __post_init__(self):
