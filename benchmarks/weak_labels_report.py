@@ -123,24 +123,21 @@ def print_goal(runs: pd.DataFrame) -> None:
 
 def print_elsewhere(runs: pd.DataFrame) -> None:
     """Print the main recipes at other weaknesses, numbers of fields, and with the watershed's cells."""
-    print("\n| segmenter | weakness | fields | " + " | ".join(f"{n}: cells, × field" for n in ("inherited", "soft")))
-    print("| --- | --- | --- | --- | --- | --- |")
-    for key, own in runs[runs["recipe"].isin(["inherited", "soft", "oracle"])].groupby(
-        ["segmenter", "weakness", "fields"], sort=True
-    ):
-        own = own.groupby("recipe")[["cells", "blended"]].mean()
-        told = [
-            f"{own['cells'][name]:.3f}, {own['blended'][name]:.3f}" if name in own.index else "" for name in own.index
-        ]
-        print(
-            f"| {key[0]} | {key[1]:g} | {key[2]} | " + " | ".join(f"{n}: {t}" for n, t in zip(own.index, told)) + " |"
-        )
+    names = ("inherited", "soft", "oracle")
+    print("\n| segmenter | weakness | fields | " + " | ".join(f"{name}: cells, × field" for name in names) + " |")
+    print("| --- " * 6 + "|")
+    chosen = runs[runs["recipe"].isin(names)]
+    for key, own in chosen.groupby(["segmenter", "weakness", "fields"], sort=True):
+        means = own.groupby("recipe")[["cells", "blended"]].mean().reindex(list(names))
+        told = [f"{cells:.3f}, {blended:.3f}" if cells == cells else "" for cells, blended in means.to_numpy()]
+        print(f"| {key[0]} | {key[1]:g} | {key[2]} | " + " | ".join(told) + " |")
 
 
 def print_classes(runs: pd.DataFrame) -> None:
     """Print the average precision of each class."""
     kinds = [("inherited", "cells"), ("both", "cells"), ("both", "blended"), ("soft", "cells"), ("soft", "blended")]
-    kinds = [(recipe, kind) for recipe, kind in [*kinds, ("oracle", "cells")] if (runs["recipe"] == recipe).any()]
+    kinds += [("oracle", "cells"), ("inherited_twice", "cells"), ("inherited_twice", "blended")]
+    kinds = [(recipe, kind) for recipe, kind in kinds if (runs["recipe"] == recipe).any()]
     print("\n| class | " + " | ".join(f"{r}{' × field' * (k == 'blended')}" for r, k in kinds) + " |")
     print("| --- " * (len(kinds) + 1) + "|")
     for label, name in enumerate(SHORT_NAMES):
@@ -168,7 +165,9 @@ def draw_recipes(runs: pd.DataFrame, path: Path) -> None:
     axis.set_xlabel("macro average precision of single cells")
     labels = {"cells": "the cell's score", "blended": "× the field's", "chance": "chance"}
     handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles, [labels[name] for name in names], loc="lower right", frameon=False)
+    axis.legend(
+        handles, [labels[name] for name in names], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False
+    )
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
@@ -191,7 +190,7 @@ def draw_dependence(runs: pd.DataFrame, path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("macro average precision of single cells")
-    axes[0].legend(fontsize=7.5, frameon=False)
+    axes[0].legend(fontsize=7.5, frameon=False, loc="lower left")
     figure.savefig(path, dpi=110)
 
 
