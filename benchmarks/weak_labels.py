@@ -97,6 +97,7 @@ TABLE = [
     *(Run(recipe) for recipe in (*MAIN, "probe", "seed_project")),
     *(Run(recipe, seed) for seed in (1, 2) for recipe in SHIFTED),
     *(Run(f"{recipe}_twice") for recipe in SHIFTED),
+    *(Run("inherited_twice", seed) for seed in (1, 2)),
     *(Run(recipe, weakness=weakness) for weakness in (2.0, 0.0) for recipe in SHIFTED),
     *(Run("bags_mean", seed) for seed in (0, 1, 2)),
     *(Run(f"bags_{pooling}") for pooling in ("log_sum_exp", "attention", "noisy_or", "max")),
