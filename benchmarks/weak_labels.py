@@ -73,6 +73,7 @@ RECIPES = {
         for mode in ("estimated", "trained")
     },
     "both_2x16_augmented": (of_step(BOTH, 2, 16) | {"augmentation": AUGMENTED}, "inherited"),
+    "inherited_augmented_twice": ({"training": INHERITED, "augmentation": AUGMENTED}, "inherited_twice"),
 }
 
 
@@ -107,7 +108,7 @@ TABLE = [
     *(Run(f"{recipe}_2x16", seed) for seed in (0, 1) for recipe in MAIN),
     *(Run(f"{recipe}_8x4") for recipe in MAIN),
     *(Run(recipe) for recipe in ("both_4x8", "both_8x4_bn_estimated", "both_8x4_bn_trained")),
-    *(Run(recipe) for recipe in ("soft_2x16_halves", "both_2x16_augmented")),
+    *(Run(recipe) for recipe in ("soft_2x16_halves", "both_2x16_augmented", "inherited_augmented_twice")),
 ]
 
 

@@ -24,6 +24,7 @@ WORDS = {
     "probe": "inherited labels, frozen backbone",
     "inherited": "inherited labels",
     "inherited_twice": "inherited labels, 2.2 times as long",
+    "inherited_augmented_twice": "the same; rotation, size, blur, noise",
     "inherited_2x16": "inherited labels, 2 cells of 16 fields a step",
     "inherited_8x4": "inherited labels, 8 cells of 4 fields",
     "bags_mean": "bags of 2 (16 a step), mean",
