@@ -45,7 +45,7 @@ WORDS = {
     "soft_twice": "soft labels, each model 2.2 times as long",
     "soft_2x16": "soft labels, 2 cells of 16 fields a step",
     "soft_8x4": "soft labels, 8 cells of 4 fields",
-    "soft_2x16_halves": "2 cells of 16 fields; the mean of two models of half the fields",
+    "soft_2x16_halves": "2 cells of 16 fields; mean of two models of half",
     "oracle": "true cell labels",
     "oracle_twice": "true cell labels, 2.2 times as long",
     "oracle_2x16": "true cell labels, 2 cells of 16 fields a step",
@@ -166,9 +166,8 @@ def draw_recipes(runs: pd.DataFrame, path: Path) -> None:
     axis.set_xlabel("macro average precision of single cells")
     labels = {"cells": "the cell's score", "blended": "× the field's", "chance": "chance"}
     handles, names = axis.get_legend_handles_labels()
-    axis.legend(
-        handles, [labels[name] for name in names], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False
-    )
+    figure.legend(handles, [labels[name] for name in names], loc="outside upper right", ncols=3, frameon=False)
+    axis.set_ylim(-0.7, len(order) - 0.3)
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
