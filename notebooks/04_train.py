@@ -20,7 +20,7 @@
 #   (`cell_scores.csv`) where the data set has them, and its cell-level truth only to score.
 # - **Writes** `04_train/`: the model folder (`model.keras`, `config.json`, `history.csv`, `folds.csv`,
 #   `oof.parquet`, `soft_labels.parquet`, `scores.json`, `calibration.json`).
-# - **Takes** 3 minutes on the demo's 160 fields and 25 epochs, crops of 96 px, 2 cores and no GPU
+# - **Takes** 3 minutes on the demo's 160 fields and 200 passes, crops of 96 px, 2 cores and no GPU
 #   (`benchmarks/demo.py`). Interrupted, it goes on where it was.
 
 # %%
