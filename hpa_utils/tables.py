@@ -5,9 +5,7 @@ the key of the configuration and the input that it was made from. A part whose k
 """
 
 import contextlib
-import errno
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from hpa_utils import images
 from hpa_utils.deadlines import OutOfTime
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.paths import free_bytes, replacing
+from hpa_utils.paths import replacing
 
 FIELDS = pa.schema(
     {
@@ -97,51 +95,6 @@ def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, 
         "error": error,
         "error_files": error_files,
     }
-
-
-def select_shard(plan: list, shard: str) -> list:
-    """The parts of a plan that shard ``"i/n"`` makes: every n-th, from the i-th; all of them where `shard` is empty.
-
-    Several kernels, each with a shard and an output root of its own, together make the whole.
-
-    Raises
-    ------
-    ValueError
-        If the text is not two numbers 1 ≤ i ≤ n.
-    """
-    if not shard:
-        return plan
-    number, _, count = shard.partition("/")
-    if not (number.strip().isdecimal() and count.strip().isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"shard is {shard!r}; expected i/n with 1 ≤ i ≤ n, such as 1/4")
-    return plan[int(number) - 1 :: int(count)]
-
-
-def check_room(needed: int, folder: str | Path, shard: str = "") -> str:
-    """Compare what will be written with the free space; returns a line that says both.
-
-    Parameters
-    ----------
-    needed : int
-        Bytes that this shard will write under `folder`.
-
-    Raises
-    ------
-    OSError
-        ENOSPC, if it will not fit, with the number of shards that would.
-    """
-    free = free_bytes(folder)
-    line = f"about {needed / 1e6:,.0f} MB to write, {free / 1e6:,.0f} MB free"
-    if needed <= 0.95 * free:
-        return line
-    count = int(shard.partition("/")[2] or 1)
-    enough = math.ceil(count * needed / max(0.9 * free, 1)) if free > 0 else count
-    raise OSError(
-        errno.ENOSPC,
-        f"{line}: it will not fit. Share the work among kernels with output roots of their own, shard=1/{enough} to "
-        f"{enough}/{enough}, or make room, or write smaller crops",
-        str(folder),
-    )
 
 
 @contextlib.contextmanager
@@ -299,12 +252,28 @@ def check_cells(stored: str, cells: pd.DataFrame, source: str | Path) -> None:
         raise ValueError(f"{source} belongs to another cell table: its cell numbers mean other cells; make it again")
 
 
+@contextlib.contextmanager
+def keyed_writer(path: str | Path, schema: pa.Schema, fingerprint: str, **options) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer of a cell-keyed table, which `read_keyed` reads; one rename when the block ends well.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the cell table (`cells_fingerprint`).
+    **options
+        Of `pyarrow.parquet.ParquetWriter`.
+    """
+    schema = schema.with_metadata({**(schema.metadata or {}), "cells_fingerprint": fingerprint})
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+        with pq.ParquetWriter(file, schema, **options) as writer:
+            yield writer
+
+
 def write_keyed(path: str | Path, table: pd.DataFrame, fingerprint: str) -> None:
     """Write a cell-keyed table (out-of-fold scores, predictions) with the fingerprint of its cell table."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), "cells_fingerprint": fingerprint})
-    with replacing(path) as temporary:
-        pq.write_table(arrow, temporary)
+    with keyed_writer(path, arrow.schema, fingerprint) as writer:
+        writer.write_table(arrow)
 
 
 def read_keyed(path: str | Path, cells: pd.DataFrame) -> pd.DataFrame:

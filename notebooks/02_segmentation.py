@@ -48,7 +48,7 @@ import functools
 
 import numpy as np
 
-from hpa_utils import deadlines, manifest, paths, tables
+from hpa_utils import deadlines, manifest, paths, shards, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.plots import segmentation as plots
 from hpa_utils.running.fanout import fanout
@@ -71,8 +71,8 @@ print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um}
 # %%
 manifest.begin(stage)
 plan = plan_segmentation(dataset, chosen, segment, stage, deadlines.stop_time(deadline, stage.name))
-parts = tables.select_shard(plan, shard)
-print(tables.check_room(estimate_bytes(parts), stage, shard))
+parts = shards.select_shard(plan, shard)
+print(shards.check_room(estimate_bytes(parts), stage, shard))
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())
 # hpacellseg's networks use one GPU from one process
 done = fanout(write, parts, 1 if name == "hpacellseg" else workers, "" if name == "hpacellseg" else scheduler)

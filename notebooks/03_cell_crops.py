@@ -43,7 +43,7 @@ import functools
 
 import numpy as np
 
-from hpa_utils import deadlines, manifest, paths, tables
+from hpa_utils import deadlines, manifest, paths, shards, tables
 from hpa_utils.crops import Bags, CropConfig, decode_crop, estimate_bytes, plan_bags, write_bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.duplicates import fields_repeated
@@ -80,8 +80,8 @@ if len(repeated):
 manifest.begin(stage)
 until, left_out = deadlines.stop_time(deadline, stage.name), frozenset(repeated["image_id"])
 plan = plan_bags(dataset, chosen, segmented, crops, stage, left_out, until)
-parts = tables.select_shard(plan, shard)
-print(tables.check_room(estimate_bytes(parts), stage, shard))
+parts = shards.select_shard(plan, shard)
+print(shards.check_room(estimate_bytes(parts), stage, shard))
 done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
 tables.drop_other_parts(stage / "bags", plan)
 set_aside = [row for part in done for row in part["set_aside"]]

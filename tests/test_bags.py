@@ -11,7 +11,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from hpa_utils import paths, tables
+from hpa_utils import paths, shards, tables
 from hpa_utils.crops import Bags, CropConfig, decode_crop, estimate_bytes, plan_bags, write_bags
 from hpa_utils.dataset import open_dataset
 from hpa_utils.segmentation import WatershedSegmenter, plan_segmentation, segment_part
@@ -29,7 +29,7 @@ def segmented(tiny_dataset, tmp_path):
 def write_all(segmented, folder, shard="", **config):
     dataset, tables_folder = segmented
     plan = plan_bags(dataset, ["train", "test"], [tables_folder], CropConfig(**{"size": 32, **config}), folder)
-    plan = tables.select_shard(plan, shard)
+    plan = shards.select_shard(plan, shard)
     return plan, [write_bags(part) for part in plan]
 
 
@@ -137,16 +137,16 @@ def test_the_same_fields_in_two_folders_are_refused(segmented, tmp_path):
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/"])
 def test_a_senseless_shard_is_refused(shard):
     with pytest.raises(ValueError, match="expected i/n"):
-        tables.select_shard([1, 2], shard)
+        shards.select_shard([1, 2], shard)
 
 
 def test_what_will_not_fit_is_refused_with_the_number_of_shards_that_do(tmp_path):
     free = paths.free_bytes(tmp_path / "not" / "yet")
-    assert "MB to write" in tables.check_room(free // 2, tmp_path)
+    assert "MB to write" in shards.check_room(free // 2, tmp_path)
     with pytest.raises(OSError, match=r"will not fit.*shard=1/3 to 3/3"):
-        tables.check_room(int(2.5 * free), tmp_path)
+        shards.check_room(int(2.5 * free), tmp_path)
     with pytest.raises(OSError, match=r"shard=1/8 to 8/8"):
-        tables.check_room(int(1.7 * free), tmp_path, "2/4")
+        shards.check_room(int(1.7 * free), tmp_path, "2/4")
 
 
 def test_leftovers_are_parts_of_another_plan_or_configuration(segmented, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from sklearn.decomposition import PCA
 from tqdm import tqdm
 
@@ -17,8 +16,7 @@ from hpa_utils.crops.reading import Bags
 from hpa_utils.explore.selection import KEYS
 from hpa_utils.model.backend import keras
 from hpa_utils.model.pooling import Regroup
-from hpa_utils.model.prediction import predict_batch, prepare_batch
-from hpa_utils.paths import replacing
+from hpa_utils.model.prediction import cell_keys, predict_batch, prepare_batch
 
 GROUP = 4096  # cells a row group: 42 MB of float32 with Lite0's 2560 features
 NEIGHBOURS = 15  # of UMAP, its default: how many cells near by make up a neighbourhood
@@ -67,16 +65,13 @@ def write_embeddings(
     model, bags, numbers, size, batch
         As of `embed_bags`.
     """
-    fingerprint = tables.cells_fingerprint(cells)
-    schema = pa.Schema.from_pandas(_empty(model), preserve_index=False)
+    schema = pa.Schema.from_pandas(_empty(model), preserve_index=False).remove_metadata()
     schema = schema.set(0, pa.field("image_id", pa.string()))  # no row tells what kind of object
-    schema = schema.with_metadata({"cells_fingerprint": fingerprint})
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-        with pq.ParquetWriter(file, schema, use_dictionary=["image_id"]) as writer:
-            written = 0
-            for group in _groups(model, bags, numbers, size, batch):
-                writer.write_table(pa.Table.from_pandas(group, schema=schema, preserve_index=False))
-                written += len(group)
+    written, fingerprint = 0, tables.cells_fingerprint(cells)
+    with tables.keyed_writer(path, schema, fingerprint, use_dictionary=["image_id"]) as writer:
+        for group in _groups(model, bags, numbers, size, batch):
+            writer.write_table(pa.Table.from_pandas(group, schema=schema, preserve_index=False))
+            written += len(group)
     return written
 
 
@@ -174,7 +169,7 @@ def _groups(model: keras.Model, bags: Bags, numbers: np.ndarray, size: int, batc
     """The table of `embed_bags` in pieces of about `GROUP` cells, each of whole batches."""
     numbers = np.asarray(numbers, np.int64)
     net, columns = _embedding_model(model), _empty(model).columns[2:]
-    steps, keys = -(-int(bags.counts[numbers].sum()) // batch), _keys(bags, numbers)
+    steps, keys = -(-int(bags.counts[numbers].sum()) // batch), cell_keys(bags, numbers)
     vectors, start, last = [], 0, 0
     batches = cell_batches(bags, numbers, size, batch)
     for inputs in tqdm(batches, total=steps, unit="batch", mininterval=5, file=sys.stdout, disable=not steps):
@@ -200,14 +195,6 @@ def _empty(model: keras.Model) -> pd.DataFrame:
     width = model.get_layer("average_and_max").output.shape[-1]
     keys = {"image_id": np.zeros(0, object), "cell_id": np.zeros(0, np.int64)}
     return pd.DataFrame(keys | {f"e{number:04d}": np.zeros(0, np.float32) for number in range(width)})
-
-
-def _keys(bags: Bags, numbers: np.ndarray) -> pd.DataFrame:
-    """`image_id` and `cell_id` of all cells of the bags, in the order of `cell_batches`."""
-    table = bags.table.iloc[numbers]
-    image_ids = np.repeat(table["image_id"].to_numpy(object), bags.counts[numbers])
-    cell_ids = np.concatenate([np.zeros(0, np.int64), *table["cell_ids"]]).astype(np.int64)
-    return pd.DataFrame({"image_id": image_ids, "cell_id": cell_ids})
 
 
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:

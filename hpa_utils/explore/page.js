@@ -37,29 +37,27 @@ function outcomeOf(cell, k) {
 }
 
 const judgedClass = (cell) => (filter.number >= 0 ? filter.number : cell.top);
+const judgedOutcome = (cell) => outcomeOf(cell, judgedClass(cell));
+const possibleOutcomes = () => (filter.number >= 0 ? ["right", "false", "missed"] : ["right", "false"]);
 const isFiltering = () => filter.number >= 0 || filter.least > 0 || filter.outcome !== "";
 
 function matches(cell) {
   if (!isFiltering()) return true;
   if (!cell.p) return false;
-  const k = judgedClass(cell);
-  return filter.outcome ? outcomeOf(cell, k) === filter.outcome : isPredicted(cell, k);
+  return filter.outcome ? judgedOutcome(cell) === filter.outcome : isPredicted(cell, judgedClass(cell));
 }
 
 // Small makers
 
-function make(name, attributes = {}, ...content) {
-  const element = document.createElement(name);
+function filled(element, attributes, content = []) {
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.append(...content);
   return element;
 }
 
-function makeSvg(name, attributes = {}) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
+const make = (name, attributes = {}, ...content) => filled(document.createElement(name), attributes, content);
+const makeSvg = (name, attributes = {}) =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
 
 const jpeg = (text) => "data:image/jpeg;base64," + text;
 const plural = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
@@ -125,9 +123,8 @@ function showFilter() {
   rank.setAttribute("aria-valuetext", filter.least ? `at least ${filter.least}` : "any");
 
   const outcome = byId("outcome");
-  const kinds = filter.number >= 0 ? ["right", "false", "missed"] : ["right", "false"];
   outcome.replaceChildren(make("option", { value: "" }, "any"));
-  for (const kind of kinds) outcome.append(make("option", { value: kind }, `${MARKS[kind]} ${kind}`));
+  for (const kind of possibleOutcomes()) outcome.append(make("option", { value: kind }, `${MARKS[kind]} ${kind}`));
   outcome.value = filter.outcome;
   for (const option of byId("class").options) {
     const k = Number(option.value);
@@ -238,9 +235,8 @@ function stepField(step) {
 
 // Cells
 
-function stateOf(cell) {
-  const outcome = cell.p ? outcomeOf(cell, judgedClass(cell)) : "unpredicted";
-  return `cell ${outcome}${matches(cell) ? "" : " dim"}${cell === shown ? " shown" : ""}`;
+function stateOf(cell, outcome) {
+  return `cell ${cell.p ? outcome : "unpredicted"}${matches(cell) ? "" : " dim"}${cell === shown ? " shown" : ""}`;
 }
 
 function showCells() {
@@ -248,14 +244,14 @@ function showCells() {
   const paths = [...byId("picture").querySelectorAll("path")];
   byId("cells").querySelectorAll("button").forEach((button, place) => {
     const cell = field.cells[place];
-    const state = stateOf(cell);
+    const outcome = judgedOutcome(cell); // none of a cell that was not predicted
+    const state = stateOf(cell, outcome);
     button.className = state;
     button.setAttribute("aria-pressed", cell === chosen);
-    const mark = cell.p && MARKS[outcomeOf(cell, judgedClass(cell))];
-    button.textContent = mark ? `${cell.id} ${mark}` : cell.id;
-    const outcome = cell.p ? outcomeOf(cell, judgedClass(cell)) : "not predicted";
+    button.textContent = outcome ? `${cell.id} ${MARKS[outcome]}` : cell.id;
+    const said = cell.p ? outcome : "not predicted";
     const away = matches(cell) ? "" : ", not in the filter";
-    button.setAttribute("aria-label", `Cell ${cell.id}${outcome ? ", " + outcome : ""}${away}`);
+    button.setAttribute("aria-label", `Cell ${cell.id}${said ? ", " + said : ""}${away}`);
     const path = paths.find((p) => Number(p.dataset.cell) === place);
     path.setAttribute("class", state);
     if (cell === shown) path.parentNode.append(path); // on top of its neighbours' outlines
@@ -271,9 +267,8 @@ function showLegend() {
   if (!field.cells.some((cell) => cell.p)) return legend.replaceChildren("The cells of this field were not predicted.");
   if (!hasTruth) return legend.replaceChildren("");
   const of = filter.number >= 0 ? classes.names[filter.number] : "the most confident class";
-  const kinds = filter.number >= 0 ? ["right", "false", "missed"] : ["right", "false"];
   legend.replaceChildren(`Outlines, by ${of}:`);
-  for (const kind of kinds) {
+  for (const kind of possibleOutcomes()) {
     const line = makeSvg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
     line.append(makeSvg("path", { d: "M1 4h24", class: `cell ${kind}` }));
     legend.append(line, ` ${MARKS[kind]} ${kind}${kind === "right" ? ", or not judged" : ""}`);

@@ -178,12 +178,11 @@ def join_predictions(parts: list[PredictionPart], segmented: list[Path], split: 
     """Put the scores together, a row group a part, with the fingerprint of the split's cells; returns their number."""
     listed, count = tables.list_parts([folder / "cells" for folder in segmented], split), 0
     fingerprint = tables.cells_fingerprint(tables.read_part(path, KEYED) for path in listed)
-    with replacing(path) as temporary:
-        with pq.ParquetWriter(temporary, SCORES.with_metadata({"cells_fingerprint": fingerprint})) as writer:
-            for part in filter(_is_there, parts):
-                table = pq.read_table(part.path)
-                writer.write_table(table.replace_schema_metadata(writer.schema.metadata))
-                count += len(table)
+    with tables.keyed_writer(path, SCORES, fingerprint) as writer:
+        for part in filter(_is_there, parts):
+            table = pq.read_table(part.path)
+            writer.write_table(table)
+            count += len(table)
     return count
 
 

@@ -109,13 +109,16 @@ def average(models: list[keras.Model], outputs: list, bags: Bags, numbers: np.nd
             joined = {name: np.concatenate([rows[name] for rows in of_batches])[:total] for name in of_batches[0]}
             fields = np.repeat(pool_fields(model, joined, counts.tolist()), counts, axis=0)
             scores += _sigmoid(np.concatenate([joined["cells"], fields], axis=1)) / (len(models) * views)
-    table = bags.table.iloc[numbers]
-    identity = {
-        "image_id": np.repeat(table["image_id"].to_numpy(), counts),
-        "cell_id": np.concatenate([np.zeros(0, np.int64), *table["cell_ids"]]).astype(np.int64),
-    }
     columns = dict(zip(CELL_COLUMNS + FIELD_COLUMNS, scores.astype(np.float32).T))
-    return pd.DataFrame({**identity, **columns})
+    return cell_keys(bags, numbers).assign(**columns)
+
+
+def cell_keys(bags: Bags, numbers: np.ndarray) -> pd.DataFrame:
+    """`image_id` and `cell_id` int64 of all cells of the given bags, in the order of `cell_batches`."""
+    table = bags.table.iloc[numbers]
+    image_ids = np.repeat(table["image_id"].to_numpy(object), bags.counts[numbers])
+    cell_ids = np.concatenate([np.zeros(0, np.int64), *table["cell_ids"]]).astype(np.int64)
+    return pd.DataFrame({"image_id": image_ids, "cell_id": cell_ids})
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
