@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from hpa_explorer import energy_share, explain_cells
+from hpa_simulator.fields import draw_field
+from hpa_simulator.plan import COARSE_UM, plan_fields
 from hpa_utils import manifest
 from hpa_utils.crops import CropConfig, cut_cell
-from hpa_utils.explore import energy_share, explain_cells
 from hpa_utils.images import field_percentiles
 from hpa_utils.inference import load_models
 from hpa_utils.model.backend import keras
 from hpa_utils.plots.pictures import SHORT_NAMES
-from hpa_utils.simulate.fields import draw_field
-from hpa_utils.simulate.plan import COARSE_UM, plan_fields
 
 SIDE, SEED = 512, 20211  # px of a field; of the fields, which no data set of the documentation has
 LEAST = 0.25  # of a pattern's highest light that still counts as the structure

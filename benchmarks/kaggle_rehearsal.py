@@ -31,11 +31,11 @@ import pandas as pd
 import psutil
 from kaggle_rooms import has_namespaces, open_room, remove_room
 
+from hpa_simulator import write_dataset
 from hpa_utils import scoring
 from hpa_utils.paths import COMPETITION, KAGGLE_OUTPUT_BYTES, REPOSITORY
 from hpa_utils.running.kaggle import Plan, build_wheels, read_plan, stage
 from hpa_utils.running.kaggle.schema import requirement
-from hpa_utils.simulate import write_dataset
 
 OWNER = "rehearsal"
 MEMORY_BYTES = 31 * 2**30

@@ -43,7 +43,7 @@ def field_crops(root, size=SIZE):
     """The crops of each field, uint8 (n, S, S, 4), as the library cuts them; of simulated fields without `root`."""
     pixel_size, images = 0.08, "images"
     if not Path(root).is_dir():
-        from hpa_utils.simulate import write_dataset
+        from hpa_simulator import write_dataset
 
         print(f"{root} is missing: simulated fields")
         root = write_dataset(Path(tempfile.mkdtemp()) / "data", 8, 2, 512, seed=0)

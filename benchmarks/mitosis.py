@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from hpa_simulator import write_dataset
 from hpa_utils import masks
 from hpa_utils.dataset import open_dataset, read_csv
 from hpa_utils.images import read_field
 from hpa_utils.segmentation import WatershedSegmenter, measure
 from hpa_utils.segmentation.agreement import iou_table
 from hpa_utils.segmentation.reference import ReferenceMasks, read_labels
-from hpa_utils.simulate import write_dataset
 from hpa_utils.training.mitosis import LIKELY, mitosis_score, spindle_cells
 
 ROOT = Path(__file__).resolve().parent.parent

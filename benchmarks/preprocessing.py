@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from hpa_simulator import write_dataset
 from hpa_utils import images, masks, tables
 from hpa_utils.crops import CropConfig, cut_cell, encode_crop, plan_bags, write_bags
 from hpa_utils.dataset import CHANNELS, open_dataset
 from hpa_utils.running.fanout import fanout
 from hpa_utils.segmentation import WatershedSegmenter, measure, plan_segmentation, segment_part
-from hpa_utils.simulate import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data" / "hpa_fields"

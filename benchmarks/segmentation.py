@@ -35,12 +35,12 @@ import skimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from hpa_simulator import write_dataset  # noqa: E402
 from hpa_utils.dataset import open_dataset  # noqa: E402
 from hpa_utils.images import channel_files, read_field  # noqa: E402
 from hpa_utils.segmentation import HPACellSegmenter, WatershedSegmenter, label_cells  # noqa: E402
 from hpa_utils.segmentation.agreement import Agreement, match_masks  # noqa: E402
 from hpa_utils.segmentation.reference import read_labels  # noqa: E402
-from hpa_utils.simulate import write_dataset  # noqa: E402
 
 REAL = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data" / "hpa_fields"
 

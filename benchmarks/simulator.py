@@ -24,16 +24,16 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from hpa_simulator.examples import draw_examples
+from hpa_simulator.fields import draw_field
+from hpa_simulator.labels import GRADED_SHARES, choose_metaphase, show_labels
+from hpa_simulator.patterns import describe_pattern
+from hpa_simulator.plan import plan_fields
 from hpa_utils import simulate
 from hpa_utils.dataset import CHANNELS, open_dataset
 from hpa_utils.images import read_field
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES, NEGATIVE
 from hpa_utils.plots.pictures import composite, stretched
-from hpa_utils.simulate.examples import draw_examples
-from hpa_utils.simulate.fields import draw_field
-from hpa_utils.simulate.labels import GRADED_SHARES, choose_metaphase, show_labels
-from hpa_utils.simulate.patterns import describe_pattern
-from hpa_utils.simulate.plan import plan_fields
 
 UM = 0.32
 BINS = 10  # of the radial profile: five up to the nucleus's rim, five from there to the cell's edge

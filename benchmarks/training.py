@@ -22,11 +22,11 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from hpa_simulator import write_dataset
 from hpa_utils.crops import Bags, BagSampler
 from hpa_utils.crops.batches import training_batches, training_dataset
 from hpa_utils.model import unfreeze
 from hpa_utils.running.notebooks import run_notebooks
-from hpa_utils.simulate import write_dataset
 from hpa_utils.training import Recipe
 from hpa_utils.training.fit import build_model, compile_model
 

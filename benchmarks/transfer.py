@@ -16,12 +16,12 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import label_ranking_average_precision_score as ranking_precision
 
+from hpa_simulator.labels import read_label_sets
 from hpa_utils import tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
 from hpa_utils.running.notebooks import run_notebooks
-from hpa_utils.simulate.labels import read_label_sets
 from hpa_utils.training import graded_cells
 
 RANDOM = 2000  # rankings at random, for chance

@@ -162,8 +162,8 @@ def run_alone(run: Run, work: Path, end: float) -> None:
 
 def prepare(work: Path, weakness: float, segmenter: str, scale: dict) -> None:
     """Simulate the data set and cut its cells, unless that is done."""
+    from hpa_simulator import write_dataset
     from hpa_utils.running.notebooks import run_notebooks
-    from hpa_utils.simulate import write_dataset
 
     data, out = folders(work, weakness, segmenter)
     write_dataset(data, scale["train"], scale["test"], SIDE, SEED, weakness)
@@ -197,13 +197,13 @@ def write_result(run: Run, work: Path, results: Path, scale: dict) -> None:
     import tensorflow as tf
     from weak_labels_training import train_and_predict
 
-    from hpa_utils.paths import replacing, write_json
+    from hpa_utils.paths import atomic_write, write_json
 
     data, out = folders(work, run.weakness, run.segmenter)
     predictions, told = train_and_predict(settings_of(run, scale), data, out, work / "models" / run.name)
     path = work / "predictions" / f"{run.name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         predictions.to_parquet(temporary)
     machine = f"{os.cpu_count()} cores, no GPU, Python {platform.python_version()}, tensorflow {tf.__version__}"
     scores = score(predictions, data, out)

@@ -1,6 +1,6 @@
 """Draw the README's picture, docs/cells.png, from simulated cells: field, cells, and what each shows.
 
-    python docs/draw_cells.py
+python docs/draw_cells.py
 """
 
 import tempfile

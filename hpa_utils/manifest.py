@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpa_utils.dataset import Dataset
 from hpa_utils.deadlines import OutOfTime
-from hpa_utils.paths import drop_temporaries, find_inputs, replacing, scoring_rerun, write_json
+from hpa_utils.paths import atomic_write, drop_temporaries, find_inputs, scoring_rerun, write_json
 
 FORMAT = 2  # raised when a table or file between the notebooks changes its meaning
 SECTIONS = ("format", "crops", "model", "augmentation", "training", "soft_labels", "prediction", "blending")
@@ -62,7 +62,7 @@ def _copy_lacking(earlier: Path, stage: Path) -> None:
     files = [path for path in sorted(earlier.rglob("*")) if path.is_file() and not path.name.startswith(left_out)]
     lacking = [path for path in files if not (stage / path.relative_to(earlier)).exists()]
     for path in lacking:
-        with replacing(stage / path.relative_to(earlier)) as temporary:
+        with atomic_write(stage / path.relative_to(earlier)) as temporary:
             shutil.copyfile(path, temporary)
     if lacking:
         print(f"{stage.name} goes on from {earlier}: {len(lacking)} files copied")

@@ -120,7 +120,7 @@ def free_bytes(folder: str | Path) -> int:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path):
+def atomic_write(path: str | Path):
     """Yield a temporary path beside `path`; renamed to it when the block ends well, removed when it fails.
 
     Its name ends as that of `path` does, for writers that go by the extension, as Keras.
@@ -151,12 +151,12 @@ def replacing(path: str | Path):
 
 
 def drop_temporaries(folder: str | Path) -> None:
-    """Remove the temporary files of `replacing` that a killed run left anywhere under `folder`."""
+    """Remove the temporary files of `atomic_write` that a killed run left anywhere under `folder`."""
     for path in Path(folder).rglob(".tmp-*"):
         path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:
     """Write a JSON file in one rename."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -25,7 +25,7 @@ def select_shard(plan: list, shard: str) -> list:
     return plan[int(number) - 1 :: int(count)]
 
 
-def check_room(needed: int, folder: str | Path, shard: str = "") -> str:
+def check_disk_space(needed: int, folder: str | Path, shard: str = "") -> str:
     """Compare what will be written with the free space; returns a line that says both.
 
     Parameters

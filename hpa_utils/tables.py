@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from hpa_utils import images
 from hpa_utils.deadlines import OutOfTime
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.paths import replacing
+from hpa_utils.paths import atomic_write
 
 FIELDS = pa.schema(
     {
@@ -117,7 +117,7 @@ def part_writer(path: str | Path, schema: pa.Schema, key: str, plain: tuple[str,
         "write_statistics": others,
     }
     # the writer leaves a file that it opened itself open when the disk is full
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+    with atomic_write(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         with pq.ParquetWriter(file, schema.with_metadata({"key": key}), **options) as writer:
             yield writer
 
@@ -148,7 +148,7 @@ def read_part(path: str | Path, columns: list[str] | None = None) -> pd.DataFram
     return pq.read_table(path, columns=columns).to_pandas()
 
 
-def drop_other_parts(folder: str | Path, plan: list) -> None:
+def remove_stale_parts(folder: str | Path, plan: list) -> None:
     """Remove the parts in `folder` that `plan` (all shards) does not have or would make anew: leftovers."""
     keys = {part.name: part.key for part in plan}
     for path in Path(folder).glob("part-*.parquet"):
@@ -264,7 +264,7 @@ def keyed_writer(path: str | Path, schema: pa.Schema, fingerprint: str, **option
         Of `pyarrow.parquet.ParquetWriter`.
     """
     schema = schema.with_metadata({**(schema.metadata or {}), "cells_fingerprint": fingerprint})
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+    with atomic_write(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         with pq.ParquetWriter(file, schema, **options) as writer:
             yield writer
 

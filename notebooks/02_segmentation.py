@@ -27,6 +27,7 @@
 # %%
 import sys
 from pathlib import Path
+
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]
@@ -72,12 +73,12 @@ print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um}
 manifest.begin(stage)
 plan = plan_segmentation(dataset, chosen, segment, stage, deadlines.stop_time(deadline, stage.name))
 parts = shards.select_shard(plan, shard)
-print(shards.check_room(estimate_bytes(parts), stage, shard))
+print(shards.check_disk_space(estimate_bytes(parts), stage, shard))
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())
 # hpacellseg's networks use one GPU from one process
 done = fanout(write, parts, 1 if name == "hpacellseg" else workers, "" if name == "hpacellseg" else scheduler)
 for table in ("fields", "cells"):
-    tables.drop_other_parts(stage / table, plan)
+    tables.remove_stale_parts(stage / table, plan)
 print(f"{sum(part['reused'] for part in done)} of {sum(part['fields'] for part in done)} fields were there already")
 
 # %%

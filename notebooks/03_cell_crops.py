@@ -21,6 +21,7 @@
 # %%
 import sys
 from pathlib import Path
+
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]
@@ -81,9 +82,9 @@ manifest.begin(stage)
 until, left_out = deadlines.stop_time(deadline, stage.name), frozenset(repeated["image_id"])
 plan = plan_bags(dataset, chosen, segmented, crops, stage, left_out, until)
 parts = shards.select_shard(plan, shard)
-print(shards.check_room(estimate_bytes(parts), stage, shard))
+print(shards.check_disk_space(estimate_bytes(parts), stage, shard))
 done = fanout(functools.partial(write_bags, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
-tables.drop_other_parts(stage / "bags", plan)
+tables.remove_stale_parts(stage / "bags", plan)
 set_aside = [row for part in done for row in part["set_aside"]]
 n_crops, n_bytes = (sum(part[key] for part in done) for key in ("cells", "bytes"))
 print(f"{n_crops:,} crops, {n_bytes / 1e6:.1f} MB, {n_bytes / max(n_crops, 1) / 1e3:.1f} kB a crop")

@@ -26,6 +26,7 @@
 # %%
 import sys
 from pathlib import Path
+
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]

@@ -21,6 +21,7 @@
 # %%
 import sys
 from pathlib import Path
+
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]
@@ -38,12 +39,13 @@ seed: int = 0  # of the choice of fields and of the map
 import numpy as np
 import pandas as pd
 
-from hpa_utils import explore, inference, manifest, paths, scoring, tables
+import hpa_explorer as explore
+from hpa_utils import inference, manifest, paths, scoring, tables
 from hpa_utils.crops import Bags, decode_crop
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.model.prediction import CELL_COLUMNS
-from hpa_utils.plots import explore as plots
+from hpa_explorer import plots
 
 # %%
 dataset, root = open_dataset(paths.find_data(data)), paths.find_out(out)
@@ -120,7 +122,7 @@ if close:
 
 # %%
 ranked = explore.rank_fields(scores, cells["image_id"], cells["cell_id"])
-with paths.replacing(stage / "variability.csv") as temporary:
+with paths.atomic_write(stage / "variability.csv") as temporary:
     ranked.to_csv(temporary, index=False)
 first = ranked[ranked["rank"] == 1]
 told = first["disagreement"] >= least

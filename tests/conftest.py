@@ -71,7 +71,7 @@ def tiny_dataset(tmp_path):
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
     """A simulated competition of 24 train and 6 test fields of 256²; returns the root."""
-    from hpa_utils.simulate import write_dataset
+    from hpa_simulator import write_dataset
 
     return write_dataset(tmp_path_factory.mktemp("simulated") / "data", 24, 6, 256, seed=0)
 

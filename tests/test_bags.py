@@ -142,21 +142,21 @@ def test_a_senseless_shard_is_refused(shard):
 
 def test_what_will_not_fit_is_refused_with_the_number_of_shards_that_do(tmp_path):
     free = paths.free_bytes(tmp_path / "not" / "yet")
-    assert "MB to write" in shards.check_room(free // 2, tmp_path)
+    assert "MB to write" in shards.check_disk_space(free // 2, tmp_path)
     with pytest.raises(OSError, match=r"will not fit.*shard=1/3 to 3/3"):
-        shards.check_room(int(2.5 * free), tmp_path)
+        shards.check_disk_space(int(2.5 * free), tmp_path)
     with pytest.raises(OSError, match=r"shard=1/8 to 8/8"):
-        shards.check_room(int(1.7 * free), tmp_path, "2/4")
+        shards.check_disk_space(int(1.7 * free), tmp_path, "2/4")
 
 
 def test_leftovers_are_parts_of_another_plan_or_configuration(segmented, tmp_path):
     plan, _ = write_all(segmented, tmp_path / "03")
     folder = tmp_path / "03" / "bags"
     shutil.copy(folder / plan[0].name, folder / "part-train-0007.parquet")
-    tables.drop_other_parts(folder, plan)
+    tables.remove_stale_parts(folder, plan)
     assert sorted(path.name for path in folder.iterdir()) == sorted(part.name for part in plan)
     other, _ = write_all(segmented, tmp_path / "other", margin_um=2)
-    tables.drop_other_parts(folder, other)
+    tables.remove_stale_parts(folder, other)
     assert not list(folder.iterdir())
 
 

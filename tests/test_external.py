@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpa_simulator import write_dataset
 from hpa_utils import manifest, tables
 from hpa_utils.crops import Bags
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.images import channel_files, read_field
 from hpa_utils.running.notebooks import run_notebooks
-from hpa_utils.simulate import write_dataset
 
 IN_BGR = {"red": (2,), "green": (1,), "blue": (0,), "yellow": (1, 2)}
 

@@ -79,7 +79,7 @@ def test_the_place_of_a_data_set_is_not_in_its_fingerprint(tiny_dataset, tmp_pat
 def test_a_failed_replacement_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"old": 1}))
-    with pytest.raises(RuntimeError), paths.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), paths.atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"old": 1} and len(list(tmp_path.iterdir())) == 1

@@ -204,7 +204,7 @@ def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_datas
 
 def test_preprocessing_workers_never_import_tensorflow():
     code = (
-        "import sys; import hpa_utils, hpa_utils.segmentation, hpa_utils.crops, hpa_utils.simulate, hpa_utils.scoring;"
+        "import sys; import hpa_utils, hpa_utils.segmentation, hpa_utils.crops, hpa_simulator, hpa_utils.scoring;"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=dict(os.environ)).returncode == 0

@@ -54,7 +54,7 @@ def test_a_stage_that_has_not_run_is_named(tmp_path):
 
 
 def test_what_a_killed_run_left_half_written_is_dropped(tmp_path):
-    writing = paths.replacing(tmp_path / "state" / "best.weights.h5")
+    writing = paths.atomic_write(tmp_path / "state" / "best.weights.h5")
     temporary = writing.__enter__()  # and never left
     temporary.write_text("half")
     assert temporary.name.endswith(".weights.h5")  # Keras goes by the extension

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
+from hpa_simulator import VERSION, write_dataset
+from hpa_simulator.culture import grow_cells, scatter_centres
+from hpa_simulator.fields import draw_field
+from hpa_simulator.labels import GRADED_SHARES, choose_metaphase, draw_label_sets, show_labels, visible_shares
+from hpa_simulator.lines import LINES
+from hpa_simulator.optics import expose
+from hpa_simulator.patterns import PATTERNS, describe_pattern, draw_pattern
+from hpa_simulator.plan import draw_sides, pixel_size, plan_fields
+from hpa_simulator.stains import stain
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.masks import decode_mask
-from hpa_utils.simulate import VERSION, write_dataset
-from hpa_utils.simulate.culture import grow_cells, scatter_centres
-from hpa_utils.simulate.fields import draw_field
-from hpa_utils.simulate.labels import GRADED_SHARES, choose_metaphase, draw_label_sets, show_labels, visible_shares
-from hpa_utils.simulate.lines import LINES
-from hpa_utils.simulate.optics import expose
-from hpa_utils.simulate.patterns import PATTERNS, describe_pattern, draw_pattern
-from hpa_utils.simulate.plan import draw_sides, pixel_size, plan_fields
-from hpa_utils.simulate.stains import stain
 
 COLORS = ("red", "green", "blue", "yellow")
 UM = 0.32
@@ -156,7 +156,7 @@ def test_same_call_same_bytes_whatever_the_workers(small, tmp_path):
 @pytest.mark.parametrize("script", ["file", "standard input"])
 def test_scripts_without_main_guard_run_once(tmp_path, script):
     code = f"""
-from hpa_utils.simulate import write_dataset
+from hpa_simulator import write_dataset
 print("started")
 write_dataset({str(tmp_path / "out")!r}, 3, 2, 128, 1, workers=2)
 """
@@ -216,7 +216,7 @@ def test_senseless_parameters_name_the_folder_and_write_nothing(tmp_path, name, 
 
 
 def test_tensorflow_stays_out():
-    code = "import sys, hpa_utils.simulate; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = "import sys, hpa_simulator; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

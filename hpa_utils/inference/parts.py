@@ -18,7 +18,7 @@ from hpa_utils.inference.budget import PredictionConfig
 from hpa_utils.inference.models import Ensemble
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
-from hpa_utils.paths import replacing
+from hpa_utils.paths import atomic_write
 
 SCORES = pa.schema(
     {"image_id": pa.string(), "cell_id": pa.int64()} | dict.fromkeys(CELL_COLUMNS + FIELD_COLUMNS, pa.float32())
@@ -136,7 +136,7 @@ def write_part(
     made_from = rows_digest(part, ensemble, blending, plan)
     path = part.stage / "rows" / f"{Path(part.name).stem}-{made_from[:16]}{'' if whole else '-late'}.csv"
     index, start = {}, 0
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for image_id, line in lines_of(part, scores, cells, ensemble, blending):
             file.write(line)
             index[image_id] = start, len(line)
@@ -197,7 +197,7 @@ def join_rows(parts: list[PredictionPart], rows: pd.DataFrame, path: str | Path)
         How many fields have bags but no prediction yet.
     """
     found = {}
-    with contextlib.ExitStack() as opened, replacing(path) as temporary:
+    with contextlib.ExitStack() as opened, atomic_write(path) as temporary:
         for part in filter(_is_there, parts):
             metadata = tables.part_metadata(part.path)
             file = opened.enter_context(open(part.stage / "rows" / metadata["rows"], "rb"))

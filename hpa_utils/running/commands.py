@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _simulate(options) -> int:
-    from hpa_utils.simulate import write_dataset
+    from hpa_simulator import write_dataset
 
     size = int(options.size) if options.size.isdigit() else options.size
     call = (options.out, options.train, options.test, size, options.seed, options.weakness, options.rare)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.manifest import read_manifest
-from hpa_utils.paths import replacing
+from hpa_utils.paths import atomic_write
 
 TITLES = {
     "01_eda": "Exploring the data set",
@@ -36,7 +36,7 @@ def write_index(out: str | Path, stages: tuple[str, ...]) -> Path:
         f"<h1>Single cells of the Human Protein Atlas</h1>{_scores(out)}"
         f"<h2>Notebooks</h2><table>{body}</table></html>\n"
     )
-    with replacing(out / "index.html") as temporary:
+    with atomic_write(out / "index.html") as temporary:
         temporary.write_text(page)
     return out / "index.html"
 

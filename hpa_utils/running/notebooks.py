@@ -18,12 +18,12 @@ from hpa_utils import images, manifest
 from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import (
     REPOSITORY,
+    atomic_write,
     find_data,
     find_inputs,
     find_model,
     find_stages,
     listed_stages,
-    replacing,
     scoring_rerun,
     write_json,
 )
@@ -262,7 +262,7 @@ def _kernel_channels():
 def _write_html(executed: Path) -> None:
     exporter = HTMLExporter(template_name="lab")
     body, _ = exporter.from_filename(str(executed))
-    with replacing(executed.with_suffix(".html")) as temporary:
+    with atomic_write(executed.with_suffix(".html")) as temporary:
         temporary.write_text(body)
 
 

@@ -120,9 +120,9 @@ def run_ledger(
     blending = manifest.configure(BlendConfig, "blending", config)
     own = predictions.pop("")
     table = blend_ledger(read_truth(path), fields, cells, own, calibration, blending, predictions, absent, rounds)
-    with paths.replacing(stage / "ledger.csv") as temporary:
+    with paths.atomic_write(stage / "ledger.csv") as temporary:
         table.to_csv(temporary, index=False)
-    with paths.replacing(stage / "ledger.md") as temporary:
+    with paths.atomic_write(stage / "ledger.md") as temporary:
         temporary.write_text(ledger_text(table))
     return table
 

@@ -10,7 +10,7 @@ from hpa_utils import masks
 from hpa_utils.dataset import read_csv
 from hpa_utils.detections import COLUMNS, check_confidences, csv_line, empty_prediction, prediction_string
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.paths import kaggle_folder, replacing
+from hpa_utils.paths import atomic_write, kaggle_folder
 
 SUBMISSION = "submission.csv"  # the name Kaggle looks for
 
@@ -40,7 +40,7 @@ def write_submission(
     counts = {(image_id, cell): rle for image_id, cell, rle in cells[["image_id", "cell_id", "rle"]].itertuples(False)}
     cells_of = predictions.reset_index(drop=True).groupby("image_id", sort=False).indices
     cell_ids = predictions["cell_id"].to_numpy()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(csv_line(*COLUMNS))
         for image_id, width, height in rows[["ID", "ImageWidth", "ImageHeight"]].itertuples(index=False):
             places = cells_of.get(image_id, np.zeros(0, np.int64))
@@ -71,7 +71,7 @@ def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.Dat
 
 def publish_submission(source: str | Path, target: str | Path = "") -> None:
     """Copy a submission to `target`, else where Kaggle looks for it, in one rename: a whole one at any time."""
-    with replacing(target or kaggle_folder("working") / SUBMISSION) as temporary:
+    with atomic_write(target or kaggle_folder("working") / SUBMISSION) as temporary:
         shutil.copyfile(source, temporary)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_utils.paths import replacing, write_json
+from hpa_utils.paths import atomic_write, write_json
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Saves:
     def write(self, model, progress: Progress) -> None:
         """Save both, and remove the state before."""
         name = f"state-{progress.phase}-{progress.epoch}-{progress.step}.weights.h5"
-        with replacing(self.folder / name) as temporary:
+        with atomic_write(self.folder / name) as temporary:
             model.save_weights(temporary)
         random = [np.asarray(variable).tolist() for variable in _random_states(model)]
         content = {"recipe": self.recipe, "weights": name, "random": random, "progress": dataclasses.asdict(progress)}
@@ -83,7 +83,7 @@ class Saves:
 
     def keep_best(self, model) -> None:
         """Save the weights of the best epoch so far."""
-        with replacing(self.folder / "best.weights.h5") as temporary:
+        with atomic_write(self.folder / "best.weights.h5") as temporary:
             model.save_weights(temporary)
 
     def load_best(self, model) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from hpa_utils.paths import replacing
+from hpa_utils.paths import atomic_write
 
 
 def save_models(folder: str | Path, models: list[keras.Model]) -> None:
@@ -18,6 +18,6 @@ def save_models(folder: str | Path, models: list[keras.Model]) -> None:
         old.unlink()
     named = {"model": models[0]} | ({f"fold_{k}": model for k, model in enumerate(models)} if models[1:] else {})
     for name, model in named.items():
-        with replacing(folder / f"{name}.keras") as temporary:
+        with atomic_write(folder / f"{name}.keras") as temporary:
             model.save(temporary)
     shutil.rmtree(folder / "state", ignore_errors=True)

@@ -17,7 +17,13 @@ from hpa_utils.running.kaggle.schema import MANIFEST, Kernel, Plan, kernel_param
 from hpa_utils.running.notebooks import NOTEBOOKS
 
 METADATA = ("kernel-metadata.json", "dataset-metadata.json")
-SOURCES = ("hpa_utils", "notebooks", "tests")  # folders of the data set, beside the packages
+SOURCES = (
+    "hpa_utils",
+    "hpa_explorer",
+    "hpa_simulator",
+    "notebooks",
+    "tests",
+)  # folders of the data set, beside the packages
 FILES = ("LICENSE", "README.md", "pyproject.toml", "requirements.txt", MANIFEST.name)
 GPU = "NvidiaTeslaT4"  # two of them a session
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from hpa_utils.simulate.cells import Cell, Form, make_cell, piece_with
-from hpa_utils.simulate.lines import PLATE, ROUND, CellLine
-from hpa_utils.simulate.outlines import draw_cell_outline, draw_nuclei, draw_round_outline
+from hpa_simulator.cells import Cell, Form, make_cell, piece_with
+from hpa_simulator.lines import PLATE, ROUND, CellLine
+from hpa_simulator.outlines import draw_cell_outline, draw_nuclei, draw_round_outline
 
 MARGIN_UM = 8.0  # drawn beyond the field on all sides, so that what is cut by the border is cut like on a slide
 LEAST_NUCLEUS_UM2 = 8.0  # a cell with less of its nucleus in view is drawn but is no cell of the truth

@@ -7,12 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from hpa_explorer import mean_difference, rank_fields
+from hpa_explorer.plots import variable_fields
 from hpa_utils import tables
 from hpa_utils.crops import Bags, encode_crop
 from hpa_utils.crops.bags import BAGS
-from hpa_utils.explore import mean_difference, rank_fields
 from hpa_utils.model import CELL_COLUMNS
-from hpa_utils.plots.explore import variable_fields
 
 
 def ranked(fields, **cell_ids):

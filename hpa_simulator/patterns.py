@@ -6,9 +6,9 @@ The first line of every drawing function is the class's description; the documen
 import cv2
 import numpy as np
 
-from hpa_utils.simulate.cells import Cell
-from hpa_utils.simulate.stains import Stains
-from hpa_utils.simulate.strokes import draw_dots, draw_filaments, draw_noise
+from hpa_simulator.cells import Cell
+from hpa_simulator.stains import Stains
+from hpa_simulator.strokes import draw_dots, draw_filaments, draw_noise
 
 
 def draw_pattern(label: int, cell: Cell, stains: Stains) -> np.ndarray:

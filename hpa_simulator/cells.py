@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from hpa_utils.simulate.outlines import Outline
-from hpa_utils.simulate.strokes import draw_dots, draw_noise
+from hpa_simulator.outlines import Outline
+from hpa_simulator.strokes import draw_dots, draw_noise
 
 FAR_UM = 99.0
 RIM_UM = 0.16  # over which the nucleus fades

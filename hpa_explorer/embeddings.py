@@ -10,10 +10,10 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 from tqdm import tqdm
 
+from hpa_explorer.selection import KEYS
 from hpa_utils import tables
 from hpa_utils.crops.batches import cell_batches
 from hpa_utils.crops.reading import Bags
-from hpa_utils.explore.selection import KEYS
 from hpa_utils.model.backend import keras
 from hpa_utils.model.pooling import Regroup
 from hpa_utils.model.prediction import cell_keys, predict_batch, prepare_batch

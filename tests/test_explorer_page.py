@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa_utils.explore import page
-from hpa_utils.explore.page import describe_field, outline_paths, within, write_page
+from hpa_explorer import page
+from hpa_explorer.page import describe_field, outline_paths, within, write_page
 
 SQUARE = (slice(20, 60), slice(10, 40))  # rows, columns
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpa_simulator.culture import MARGIN_UM, grow_cells, scatter_centres
+from hpa_simulator.labels import choose_metaphase, show_labels
+from hpa_simulator.lines import draw_line
+from hpa_simulator.optics import add_clumps, expose
+from hpa_simulator.patterns import draw_pattern
+from hpa_simulator.stains import stain
 from hpa_utils.labels import NEGATIVE
-from hpa_utils.simulate.culture import MARGIN_UM, grow_cells, scatter_centres
-from hpa_utils.simulate.labels import choose_metaphase, show_labels
-from hpa_utils.simulate.lines import draw_line
-from hpa_utils.simulate.optics import add_clumps, expose
-from hpa_utils.simulate.patterns import draw_pattern
-from hpa_utils.simulate.stains import stain
 
 FAINTEST = 0.03  # a pattern weaker than this would drown in noise and is not drawn
 

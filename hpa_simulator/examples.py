@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from hpa_utils.simulate.fields import draw_field
-from hpa_utils.simulate.plan import COARSE_UM
+from hpa_simulator.fields import draw_field
+from hpa_simulator.plan import COARSE_UM
 
 FIELD = 512  # px, of the fields that the crops are cut from
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_utils.explore import choose_fields, find_cell, probable_classes, richest_field, values_of_cells
+from hpa_explorer import choose_fields, find_cell, probable_classes, richest_field, values_of_cells
 
 FIELDS = pd.DataFrame({"image_id": list("abcdef"), "error": ["", "", "torn", "", "", ""]})
 CELLS = pd.DataFrame({"image_id": ["a", "a", "b", "b", "b"], "cell_id": [1, 2, 1, 2, 3]})

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa_utils.explore.page import describe_field, write_page
+from hpa_explorer.page import describe_field, write_page
 from hpa_utils.labels import CLASS_NAMES
 
 NUCLEOPLASM, GOLGI, SPINDLE = 0, 7, 11

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpa_utils.simulate.cells import Cell
-from hpa_utils.simulate.strokes import draw_filaments, draw_noise, unit
+from hpa_simulator.cells import Cell
+from hpa_simulator.strokes import draw_filaments, draw_noise, unit
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpa_utils.simulate.lines import CellLine
+from hpa_simulator.lines import CellLine
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from hpa_utils.explore import energy_share, explain_cells
+from hpa_explorer import energy_share, explain_cells, plots
+from hpa_simulator.fields import draw_field
 from hpa_utils.model import ModelConfig, build_backbone, build_bag_model
-from hpa_utils.plots import explore as plots
-from hpa_utils.simulate.fields import draw_field
 
 SIZE = 32
 BRIGHTNESS = np.tile([0, 1, 200, 255], (4, 1)).astype(np.float32)

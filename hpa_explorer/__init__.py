@@ -1,16 +1,16 @@
 """What a trained model sees: cells as vectors, where in a cell it looks, fields whose cells differ, a page of it."""
 
-from hpa_utils.explore.embeddings import (
+from hpa_explorer.embeddings import (
     embed_bags,
     map_cells,
     nearest_cells,
     read_embeddings,
     write_embeddings,
 )
-from hpa_utils.explore.explanations import energy_share, explain_cells
-from hpa_utils.explore.page import describe_field, describe_fields, write_page
-from hpa_utils.explore.selection import choose_fields, find_cell, probable_classes, richest_field, values_of_cells
-from hpa_utils.explore.variability import mean_difference, rank_fields
+from hpa_explorer.explanations import energy_share, explain_cells
+from hpa_explorer.page import describe_field, describe_fields, write_page
+from hpa_explorer.selection import choose_fields, find_cell, probable_classes, richest_field, values_of_cells
+from hpa_explorer.variability import mean_difference, rank_fields
 
 __all__ = [
     "choose_fields",

@@ -15,14 +15,14 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from hpa_simulator.fields import Field, draw_field
+from hpa_simulator.labels import measure_prior
+from hpa_simulator.plan import SPLITS, FieldPlan, pixel_size, plan_fields
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.masks import box_counts, counts_to_text, encode_mask
 from hpa_utils.paths import write_json
 from hpa_utils.processes import fit_for_children
-from hpa_utils.simulate.fields import Field, draw_field
-from hpa_utils.simulate.labels import measure_prior
-from hpa_utils.simulate.plan import SPLITS, FieldPlan, pixel_size, plan_fields
 
 VERSION = 2  # raise it when the set gets easier or harder, and measure again what was measured on it
 SMALLEST = 128  # px: 41 µm; less would hold no cell

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hpa_explorer import embed_bags, embeddings, map_cells, nearest_cells, read_embeddings, write_embeddings
+from hpa_explorer.plots import cell_map, neighbours_strip
 from hpa_utils import tables
 from hpa_utils.crops import Bags, encode_crop
 from hpa_utils.crops.bags import BAGS
-from hpa_utils.explore import embed_bags, embeddings, map_cells, nearest_cells, read_embeddings, write_embeddings
 from hpa_utils.model import ModelConfig, build_backbone, build_bag_model
 from hpa_utils.model.pooling import POOLINGS
-from hpa_utils.plots.explore import cell_map, neighbours_strip
 
 SIZE = 16
 CELLS = pd.DataFrame({"image_id": list("aaabb"), "cell_id": [1, 2, 3, 1, 2], "rle": [b"1", b"2", b"3", b"4", b"5"]})

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpa_simulator.labels import draw_label_sets
 from hpa_utils.dataset import PIXEL_SIZE_UM
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.simulate.labels import draw_label_sets
 
 SPLITS = ("train", "test")
 COARSE_UM = 0.32  # 512² px of it are the ground of a real 2048² field

@@ -22,7 +22,7 @@ from hpa_utils.dataset import Dataset
 from hpa_utils.images import read_field
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
 from hpa_utils.masks import paint_labels
-from hpa_utils.paths import replacing
+from hpa_utils.paths import atomic_write
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, shrink, stretched
 from hpa_utils.segmentation.stream import attempt
 
@@ -193,7 +193,7 @@ def write_page(path: str | Path, fields: Iterable[dict], title: str) -> int:
     page = page.replace("/*STYLE*/", (here / "page.css").read_text(encoding="utf-8"))
     page = page.replace("/*SCRIPT*/", (here / "page.js").read_text(encoding="utf-8"))
     head, foot = page.replace("<!--TITLE-->", html.escape(title)).split("<!--DATA-->")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(head)
             file.write(_block("classes", {"names": CLASS_NAMES, "short": SHORT_NAMES}))

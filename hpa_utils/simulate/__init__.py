@@ -1,4 +1,0 @@
-"""Simulated fields in Kaggle's layout, with weak labels and known truth; no TensorFlow anywhere."""
-
-from hpa_utils.simulate.dataset import VERSION as VERSION
-from hpa_utils.simulate.dataset import write_dataset as write_dataset
