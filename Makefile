@@ -1,17 +1,18 @@
 # Everything runs in .venv/, which `setup` makes once and brings up to date when a requirement changes.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := -m pip install --quiet --disable-pip-version-check
 DEMO := runs/demo
 KAGGLE := runs/kaggle
 
-.PHONY: setup demo test test-kaggle-versions kaggle-rehearsal lint clean
+.PHONY: setup demo test test-kaggle-versions kaggle-rehearsal rendered lint clean
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed (make PYTHON=python3.12 …), this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python $(PIP) --requirement requirements-dev.txt --editable .
 	touch $@
 
 demo: setup
@@ -21,6 +22,11 @@ demo: setup
 	$(BIN)/python -m hpa_utils score --truth $(DEMO)/data/truth.csv --submission $(DEMO)/out/05_inference/submission.csv --json $(DEMO)/out/score.json
 	@echo "pages: $(DEMO)/out/index.html"
 
+# The demo's executed notebooks as Markdown with pictures, for whoever looks at the repository's page
+rendered: demo
+	$(BIN)/python -m hpa_utils run --data $(DEMO)/data --out $(DEMO)/out --preset demo --notebooks 06
+	$(BIN)/python docs/render.py $(DEMO)/out
+
 test: setup
 	$(BIN)/python -m pytest
 
@@ -28,7 +34,7 @@ test: setup
 test-kaggle-versions:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12) and "Kaggle has Python 3.12 (make PYTHON=python3.12 …), this is " + sys.version)'
 	test -d $(KAGGLE)/versions || $(PYTHON) -m venv $(KAGGLE)/versions
-	$(KAGGLE)/versions/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-kaggle.txt --editable .
+	$(KAGGLE)/versions/bin/python $(PIP) --requirement requirements-kaggle.txt --editable .
 	$(KAGGLE)/versions/bin/python -m pytest
 
 # The staged kernels as Kaggle runs them: without internet, inputs read-only, each with its declared sources
@@ -36,8 +42,8 @@ kaggle-rehearsal: setup
 	$(BIN)/python benchmarks/kaggle_rehearsal.py --out $(KAGGLE)/rehearsal
 
 lint: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 clean:
 	rm -rf .venv runs

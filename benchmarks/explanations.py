@@ -3,9 +3,10 @@
 Simulated fields are drawn together with the light of each pattern that a cell shows. Cut with the cell's own square,
 what reaches a quarter of its highest light is the true structure of that cell and class. Printed for each class, means
 over the cells that show it: chance, the structure's share of the cell's area; then the share on the structure of
-the green channel's light, which a map would have that only says where it is bright; of `explore.explain_cells`; and,
+the green channel's light, which a map would have that only says where it is bright; of `explain_cells`; and,
 for comparison, of the exact class activation map of the last layer (Zhou et al. 2016: with average and maximum
-pooling before a linear head) and of LayerCAM (Jiang et al. 2021) where the backbone has an eighth of the crop's side.
+pooling before a linear head, as in notebook 04) and of LayerCAM (Jiang et al. 2021) where the backbone has an eighth of
+the crop's side.
 
 The share rewards sharp maps: the square of green has more of it than green. Beside it stands therefore how often a
 pixel of the structure has more than another of the cell (the area under the ROC curve, chance ½), which no rising
@@ -30,7 +31,8 @@ from hpa_simulator.plan import COARSE_UM, plan_fields
 from hpa_utils import manifest
 from hpa_utils.crops import CropConfig, cut_cell
 from hpa_utils.images import field_percentiles
-from hpa_utils.inference import load_models
+from hpa_utils.inference import load_network
+from hpa_utils.model import FieldNormalisation
 from hpa_utils.model.backend import keras
 from hpa_utils.plots.pictures import SHORT_NAMES
 
@@ -82,15 +84,16 @@ def _plane(light):
     return cv2.merge([(255 * light).round().astype(np.uint8)] * 4)
 
 
-def layer_maps(model, crops, percentiles, label, stride=0):
+def layer_maps(network, crops, percentiles, label, stride=0):
     """LayerCAM of the backbone's last layer at a stride; without it the exact class activation map of its output."""
     import tensorflow as tf
 
-    backbone, head = model.get_layer("backbone"), model.get_layer("head")
+    backbone, head = network.get_layer("backbone"), network.get_layer("head")
+    normalisation = next(layer for layer in network.layers if isinstance(layer, FieldNormalisation))
     side = -(-crops.shape[1] // stride) if stride else 0
     layers = [layer.output for layer in backbone.layers if layer.output.shape[1:3] == (side, side)]
     net = keras.Model(backbone.input, [(layers or [backbone.output])[-1], backbone.output])
-    normalised = model.get_layer("normalisation")(crops[:, None], percentiles)[:, 0]
+    normalised = normalisation(crops, percentiles)
     with tf.GradientTape() as tape:
         tape.watch(normalised)
         layer, last = net(normalised, training=False)
@@ -101,12 +104,12 @@ def layer_maps(model, crops, percentiles, label, stride=0):
     return np.stack([cv2.resize(part, crops.shape[1:3]) for part in tf.reduce_sum(parts, -1).numpy()])
 
 
-def all_maps(model, crops, percentiles, rows, labels):
+def all_maps(network, crops, percentiles, rows, labels):
     """Name of the method → maps (M, S, S) of M pairs of a cell's row and a label."""
     methods = {
-        "explain_cells": lambda c, p, label: explain_cells(model, c, p, [label])[:, 0],
-        "last layer": lambda c, p, label: layer_maps(model, c, p, label),
-        "LayerCAM": lambda c, p, label: layer_maps(model, c, p, label, stride=8),
+        "explain_cells": lambda c, p, label: explain_cells(network, c, p, [label])[:, 0],
+        "last layer": lambda c, p, label: layer_maps(network, c, p, label),
+        "LayerCAM": lambda c, p, label: layer_maps(network, c, p, label, stride=8),
     }
     maps = {"green": crops[rows, ..., 1].astype(np.float32)}
     maps |= {name: np.zeros(maps["green"].shape, np.float32) for name in methods}
@@ -149,11 +152,11 @@ def main():
     parser.add_argument("--model", required=True, help="model folder")
     parser.add_argument("--fields", type=int, default=80, help="simulated fields")
     options = parser.parse_args()
-    config = CropConfig(**manifest.read_config(options.model)["crops"])
-    model = load_models(options.model)[0]
+    config = CropConfig(**manifest.read_config(options.model)["crops"]["config"])
+    network = load_network(options.model)
     crops, percentiles, areas, found = draw_structures(options.fields, config)
     rows, labels, structures = (np.array(column) for column in zip(*found))
-    maps = all_maps(model, crops, percentiles.astype(np.float32), rows, labels)
+    maps = all_maps(network, crops, percentiles.astype(np.float32), rows, labels)
     table = pd.DataFrame({"class": labels, "chance": energy_share(maps["green"], structures, areas[rows])[1]})
     for name, of_method in maps.items():  # a map that is nowhere above 0 has found nothing
         table[name] = np.nan_to_num(energy_share(of_method, structures, areas[rows])[0])

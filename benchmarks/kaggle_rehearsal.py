@@ -1,22 +1,25 @@
 """The staged kernels run here as Kaggle would run them, on a simulated competition.
 
     python benchmarks/kaggle_rehearsal.py [--out runs/kaggle] [--train 12] [--test 4] [--without-namespaces]
-                                           [chain all-in-one lacking resumed]
+                                           [chain rounds resumed lacking all-in-one]
 
 Every kernel is executed from its staged notebook by papermill, in one virtual environment that holds requirements.txt
 without the library and without what Kaggle's image lacks, in a network of its own without any other machine, below a
 root with /kaggle/input read-only, where it sees its declared sources and nothing else, and /kaggle/working empty. Where
 there are no user namespaces (``unshare -rnm true`` says whether there are) or with --without-namespaces, its Pythons
 refuse connections to other machines instead, and HPA_KAGGLE names a folder with copies of its sources, compared
-afterwards, and the working folder. The environment needs the package registry.
+afterwards, and the working folder. The environment needs the package registry. The preset is Kaggle's, cut short;
+``HPA_DEVICES=2`` stands for the two T4s.
 
 chain         the five kernels and submit, in the older mount layout; then the scoring run
-all-in-one    run-all in the newer layout, again with its own output attached; then submit with its model, scoring
-lacking       hpacellseg is attached without its weights: 02 warns and goes on, submit stops
-resumed       04 is killed when it has first saved its state, and goes on in a second session (after chain)
+rounds        the two models of round 1 attached from two kernels; a model of round 2; submit with all (after chain)
+resumed       04 is killed when it has first saved a state, and goes on in a second session (after chain)
+lacking       hpacellseg is attached without its weights: 02 warns and goes on, submit stops (after chain)
+all-in-one    run-all in the newer layout, again with its own output attached; then submit with its models, scoring
 """
 
 import argparse
+import copy
 import dataclasses
 import json
 import os
@@ -34,12 +37,14 @@ from kaggle_rooms import has_namespaces, open_room, remove_room
 from hpa_simulator import write_dataset
 from hpa_utils import scoring
 from hpa_utils.paths import COMPETITION, KAGGLE_OUTPUT_BYTES, REPOSITORY
-from hpa_utils.running.kaggle import Plan, build_wheels, read_plan, stage
-from hpa_utils.running.kaggle.schema import requirement
+from hpa_utils.running.kaggle import build_wheels, make_plan, stage
+from hpa_utils.running.kaggle.schema import MANIFEST, Plan, requirement
 
 OWNER = "rehearsal"
 MEMORY_BYTES = 31 * 2**30
 WEIGHTS = "rdizzl3/hpacellsegmentatormodelweights"
+CONTENT = json.loads(MANIFEST.read_text())
+SHORT = {"04.backbone": "lite0", "04.epochs": 1, "04.steps_per_epoch": 2, "04.batch_size": 8, "04.n_folds": 2}
 LIKE_KAGGLE = ("train", "test", "train.csv", "sample_submission.csv", "dataset.json")
 
 
@@ -63,7 +68,9 @@ class Rehearsal:
         self.out, self.namespaces = out.absolute(), namespaces
         self.python = make_environment(self.out / "environment", plan)
         self.visible, self.hidden = make_data(self.out / "data", n_train, n_test)
-        self.runs = 0
+        self.runs, self.empty = 0, self.out / "empty"
+        self.empty.mkdir(exist_ok=True)
+        (self.empty / "README").write_text("nothing else is here\n")
         shutil.rmtree(self.out / "wheels", ignore_errors=True)
         self.wheels = build_wheels(plan, self.out / "wheels")
         self.stage(plan)
@@ -109,6 +116,7 @@ class Rehearsal:
             sources += zip([folders[name] for name in names], targets)
         environment = {"PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
         environment |= {"HOME": str(place / "home"), "KAGGLE_KERNEL_RUN_TYPE": "Batch", "LANG": "C.UTF-8"}
+        environment["HPA_DEVICES"] = "2"
         if scoring_run:
             environment["KAGGLE_IS_COMPETITION_RERUN"] = "1"
         notebook = self.out / "staged" / slug / told["code_file"]
@@ -219,59 +227,100 @@ def run_chain(place: Rehearsal) -> dict:
     return outputs
 
 
-def run_all_in_one(place: Rehearsal) -> None:
-    """run-all; then with its own output attached, when all is left out; then submit with its model, scored."""
-    outputs = {"run-all": place.succeed("run-all", "new", {})}
-    check_submission(outputs["run-all"], place.visible)
-    plan = changed(place.plan, "run-all", resume_from="run-all")
-    place.stage(changed(plan, "submit", kernels=("run-all",)))
-    again = place.run("run-all", "new", outputs)
-    print(f"  {again.said.count('left out,')} of 5 notebooks left out", flush=True)
-    check_submission(place.succeed("submit", "new", outputs, scoring_run=True), place.hidden)
-
-
-def run_lacking(place: Rehearsal, outputs: dict) -> None:
-    """hpacellseg's mount is there, its weights are not."""
-    plan = changed(rehearsed_plan(), "hpa-02-segmentation", datasets=(WEIGHTS,))
-    parameters = read_plan().kernel("submit").parameters
-    place.stage(changed(plan, "submit", datasets=(WEIGHTS,), parameters=parameters))
-    empty = place.out / "weights"
-    empty.mkdir(exist_ok=True)
-    (empty / "README").write_text("no weights here\n")
-    fallen_back = place.run("hpa-02-segmentation", "old", {}, datasets={WEIGHTS: empty})
-    print(f"  02 warned: {'cells come from the watershed' in fallen_back.said}", flush=True)
-    stopped = place.run("submit", "old", outputs, datasets={WEIGHTS: empty})
-    print(f"  submit stopped: {bool(stopped.code)}, {stopped.said.strip().splitlines()[-1][:200]}", flush=True)
+def run_rounds(place: Rehearsal, outputs: dict) -> None:
+    """The round-1 models lie in the outputs of two kernels; round 2 needs both, and submit takes round 2."""
+    halves = {}
+    for fold in (0, 1):
+        halves[f"hpa-04-f{fold}"] = place.out / f"half-{fold}"
+        shutil.rmtree(place.out / f"half-{fold}", ignore_errors=True)
+        other = shutil.ignore_patterns(f"*-f{1 - fold}")
+        shutil.copytree(outputs["hpa-04-train"], place.out / f"half-{fold}", ignore=other)
+    first = [kernel_like("hpa-04-train", f"hpa-04-f{fold}", folds=str(fold)) for fold in (0, 1)]
+    second = kernel_like("hpa-04-train", "hpa-04-round-2", folds="0", rounds=2, runs="b0-128-r2-f0")
+    second["kernels"] = [*second["kernels"], *halves]
+    submit = {"kernels": [*halves, "hpa-04-round-2"]}
+    place.stage(rehearsed_plan({"submit": submit}, [*first, second]))
+    outputs = {**outputs, **halves}
+    outputs["hpa-04-round-2"] = place.succeed("hpa-04-round-2", "old", outputs)
+    output = place.succeed("submit", "new", outputs)
+    models = json.loads((output / "05_inference" / "manifest.json").read_text())["configuration"]["models"]
+    print(f"  submit predicted with {', '.join(models)}", flush=True)
+    check_submission(output, place.visible)
 
 
 def run_resumed(place: Rehearsal, outputs: dict) -> None:
     """04 killed half way, then finished in a second session; its losses beside those of the uninterrupted run."""
-    cut = place.run("hpa-04-train", "old", outputs, kill_when="04_train/state/*/state.json")
-    place.stage(changed(rehearsed_plan(), "hpa-04-train", resume_from="hpa-04-train"))
+    place.stage(rehearsed_plan({"hpa-04-train": {"resume_from": "hpa-04-train"}}))
+    cut = place.run("hpa-04-train", "old", {**outputs, "hpa-04-train": place.empty}, kill_when="04_train/*/state.npz")
     output = place.succeed("hpa-04-train", "old", {**outputs, "hpa-04-train": cut.output})
-    for name, folder in (("uninterrupted", outputs["hpa-04-train"]), ("resumed", output)):
-        history = pd.read_csv(folder / "04_train" / "history.csv")
-        print(f"  {name}: {history[['phase', 'loss']].round(5).to_dict('records')}", flush=True)
+    for folder in sorted(output.glob("04_train/*/history.csv")):
+        resumed, whole = (pd.read_csv(root / "04_train" / folder.parent.name / folder.name)["loss"]
+                          for root in (output, outputs["hpa-04-train"]))  # fmt: skip
+        same = "the same" if (resumed == whole).all() else "other"
+        print(f"  {folder.parent.name}: {same} losses as the uninterrupted one's, {list(whole.round(5))}", flush=True)
 
 
-def changed(plan: Plan, slug: str, **values) -> Plan:
-    """The plan with some values of one kernel changed."""
-    kernels = [dataclasses.replace(k, **values) if k.slug == slug else k for k in plan.kernels]
-    return dataclasses.replace(plan, kernels=tuple(kernels))
+def run_lacking(place: Rehearsal, outputs: dict) -> None:
+    """hpacellseg's mount is there, its weights are not."""
+    submit = next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == "submit")
+    attached = {"datasets": [WEIGHTS]}
+    place.stage(
+        rehearsed_plan({"hpa-02-segmentation": attached, "submit": {**attached, "parameters": submit["parameters"]}})
+    )
+    fallen_back = place.run("hpa-02-segmentation", "old", {}, datasets={WEIGHTS: place.empty})
+    print(f"  02 warned: {'cells come from the watershed' in fallen_back.said}", flush=True)
+    stopped = place.run("submit", "old", outputs, datasets={WEIGHTS: place.empty})
+    said = [line for line in stopped.said.splitlines() if "Error: " in line or "Failed: " in line]
+    print(f"  submit stopped: {bool(stopped.code)}, {said[-1][:200]}", flush=True)
 
 
-def rehearsed_plan() -> Plan:
-    """The repository's manifest, with the smallest preset, the watershed, and no data set but the library."""
-    plan = dataclasses.replace(read_plan(), owner=OWNER, preset="quick")
-    for kernel in plan.kernels:
-        plan = changed(plan, kernel.slug, datasets=())
-    parameters = plan.kernel("submit").parameters | {"assignments": "segmenter=watershed"}
-    return changed(plan, "submit", parameters=parameters)
+def run_all_in_one(place: Rehearsal) -> None:
+    """run-all; then with its own output attached, when all is left out; then submit with its models, scored."""
+    submit = {"kernels": ["run-all"]}
+    place.stage(rehearsed_plan({"submit": submit}))
+    first = place.succeed("run-all", "new", {})
+    check_submission(first, place.visible)
+    place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}, "submit": submit}))
+    again = place.run("run-all", "new", {"run-all": first})
+    kept = sorted(path.parent.name for path in again.output.glob("04_train/*/model.keras"))
+    print(f"  {again.said.count('left out,')} of 6 runs left out; models kept: {', '.join(kept)}", flush=True)
+    check_submission(place.succeed("submit", "new", {"run-all": again.output}, scoring_run=True), place.hidden)
+
+
+def rehearsed_plan(changes: dict | None = None, more: list[dict] = ()) -> Plan:
+    """The repository's manifest cut short, with the watershed and no data set but the library.
+
+    Parameters
+    ----------
+    changes : dict
+        Slug → keys of that kernel and their values.
+    more : list of dict
+        Further kernels.
+    """
+    kernels = [{**kernel, "datasets": []} for kernel in copy.deepcopy(CONTENT["kernels"])]
+    for kernel in kernels:
+        parameters = kernel["parameters"]
+        if kernel["notebook"] == "05_inference":
+            parameters["tta"] = 2
+        if kernel["notebook"] == "kaggle_run":
+            numbers = parameters["notebooks"]
+            given = {"segmenter": "watershed"} if "02" in numbers else {}
+            given |= (SHORT if "04" in numbers else {}) | ({"05.tta": 2} if "05" in numbers else {})
+            parameters["assignments"] = given
+        kernel |= (changes or {}).get(kernel["slug"], {})
+    return make_plan({**CONTENT, "owner": OWNER, "kernels": [*kernels, *more]})
+
+
+def kernel_like(model: str, slug: str, **parameters) -> dict:
+    """A kernel as one of the manifest, with another slug, cut short and with other parameters."""
+    kernel = copy.deepcopy(next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == model))
+    parameters = {**kernel["parameters"], "assignments": SHORT, **parameters}
+    return {**kernel, "slug": slug, "title": slug, "datasets": [], "parameters": parameters}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=["chain", "all-in-one", "lacking", "resumed"])
+    parser.add_argument("parts", nargs="*", default=["chain", "rounds", "resumed", "lacking", "all-in-one"])
     parser.add_argument("--out", default="runs/kaggle", type=Path)
     parser.add_argument("--train", default=12, type=int, help="simulated train fields of 256 px")
     parser.add_argument("--test", default=4, type=int)
@@ -281,13 +330,11 @@ def main() -> None:
     place = Rehearsal(options.out, rehearsed_plan(), options.train, options.test, namespaces)
     version = subprocess.check_output([place.python, "-V"], text=True).strip()
     print(f"{os.cpu_count()} cores, {version}, {'with' if namespaces else 'without'} namespaces", flush=True)
-    outputs = run_chain(place) if {"chain", "lacking", "resumed"} & set(options.parts) else {}
-    if "resumed" in options.parts:
-        run_resumed(place, outputs)
-    if "lacking" in options.parts:
-        run_lacking(place, outputs)
+    outputs = run_chain(place) if {"chain", "rounds", "resumed", "lacking"} & set(options.parts) else {}
+    for part, rehearse in (("rounds", run_rounds), ("resumed", run_resumed), ("lacking", run_lacking)):
+        if part in options.parts:
+            rehearse(place, outputs)
     if "all-in-one" in options.parts:
-        place.stage(rehearsed_plan())
         run_all_in_one(place)
 
 

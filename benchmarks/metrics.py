@@ -162,7 +162,7 @@ def compare_rounds(folder: Path) -> dict:
 
 
 def diagnose_tables(folder: Path) -> dict:
-    from hpa_utils.scoring.diagnosis import diagnose
+    from hpa_utils.scoring import diagnose
 
     tables = _read(folder)
     start = time.process_time()

@@ -26,7 +26,7 @@ from hpa_simulator import write_dataset
 from hpa_utils import images, masks, tables
 from hpa_utils.crops import CropConfig, cut_cell, encode_crop, plan_bags, write_bags
 from hpa_utils.dataset import CHANNELS, open_dataset
-from hpa_utils.running.fanout import fanout
+from hpa_utils.parallel import map_parts
 from hpa_utils.segmentation import WatershedSegmenter, measure, plan_segmentation, segment_part
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,9 +125,9 @@ def whole(dataset, pixel_size, out, workers):
     """Seconds of 02 and 03 together, as the notebooks run them."""
     start = time.perf_counter()
     plan = plan_segmentation(dataset, ["train"], WatershedSegmenter(pixel_size), out)
-    fanout(segment_part, plan, workers)
+    map_parts(segment_part, plan, workers)
     bags = plan_bags(dataset, ["train"], [out], CropConfig(), out)
-    fanout(write_bags, bags, workers)
+    map_parts(write_bags, bags, workers)
     return time.perf_counter() - start
 
 

@@ -1,7 +1,7 @@
 """A Dask scheduler under many small tasks: `python benchmarks/scheduler.py [--tasks N]`.
 
-Starts a `distributed` scheduler and two worker processes on loopback, sends N parts (100,000 if nothing is said)
-through `fanout`, as the notebooks do, and prints tasks/s, and of scheduler, client and workers the CPU time a task
+Starts a `distributed` scheduler and two worker processes on loopback, sends N parts (10,000 if nothing is said)
+through `map_parts`, as the notebooks do, and prints tasks/s, and of scheduler, client and workers the CPU time a task
 and the most memory. A part is the IDs of 200 fields, its work to count them: measured is all but the work.
 """
 
@@ -23,7 +23,7 @@ import distributed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from hpa_utils.running.fanout import AHEAD, fanout  # noqa: E402
+from hpa_utils.parallel import map_parts  # noqa: E402
 
 WORKERS = 2
 FIELDS = 200  # of a part
@@ -75,21 +75,21 @@ def cluster(folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--tasks", type=int, default=10_000)
     tasks = parser.parse_args().tasks
     print(f"machine: {os.cpu_count()} cores, Python {platform.python_version()}, distributed {distributed.__version__}")
     ids = tuple(str(uuid.UUID(int=number)) for number in range(FIELDS))
     with tempfile.TemporaryDirectory() as folder, cluster(folder) as address:
         with distributed.Client(address, set_as_default=False) as watcher:
             watcher.wait_for_workers(WORKERS)
-            fanout(len, [ids] * 100, scheduler=address)  # warm up
+            map_parts(len, [ids] * 100, scheduler=address)  # warm up
             before = used(watcher)
             start = time.perf_counter()
-            counts = fanout(len, [ids] * tasks, scheduler=address)
+            counts = map_parts(len, [ids] * tasks, scheduler=address)
             taken = time.perf_counter() - start
             after = used(watcher)
     assert counts == [FIELDS] * tasks
-    print(f"{tasks:,} tasks through {WORKERS} workers of one thread, at most {AHEAD} each at a time: {taken:.0f} s")
+    print(f"{tasks:,} tasks through {WORKERS} workers of one thread, one each at a time: {taken:.0f} s")
     print(f"  {tasks / taken:.0f} tasks/s")
     for name, (seconds, memory) in after.items():
         print(f"  {name}: {1e6 * (seconds - before[name][0]) / tasks:.0f} µs CPU a task, at most {memory:.0f} MB")

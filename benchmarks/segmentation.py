@@ -3,7 +3,7 @@
 Prints F1, IoU and time of the watershed and of label_cells on real and simulated fields; times are ratios to what
 OpenCV takes, in the same run and on one core, to decode a field's four PNGs. Where PyTorch, pytorch_zoo and
 hpacellseg can be imported (requirements-hpacellseg.txt), also the agreement with upstream; on a CUDA machine the
-speed of the two networks. What is skipped is said, with the reason.
+speed of the two networks. What is skipped is printed, with the reason.
 
 What was tried for label_cells, one 2048² field with 18 cells, decoding 0.12 s:
 - hpacellseg's own steps at full size (scikit-image): 3 to 4.5 s, half of it in three watersheds.
@@ -15,6 +15,7 @@ What was tried for label_cells, one 2048² field with 18 cells, decoding 0.12 s:
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -25,7 +26,9 @@ import sys
 import tempfile
 import time
 import warnings
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -39,8 +42,9 @@ from hpa_simulator import write_dataset  # noqa: E402
 from hpa_utils.dataset import open_dataset  # noqa: E402
 from hpa_utils.images import channel_files, read_field  # noqa: E402
 from hpa_utils.segmentation import HPACellSegmenter, WatershedSegmenter, label_cells  # noqa: E402
-from hpa_utils.segmentation.agreement import Agreement, match_masks  # noqa: E402
-from hpa_utils.segmentation.reference import read_labels  # noqa: E402
+from hpa_utils.segmentation.hpacellseg import net_inputs, run_network  # noqa: E402
+from hpa_utils.segmentation.masks_elsewhere import hit_ious, read_labels  # noqa: E402
+from hpa_utils.segmentation.parts import GPU_THREADS  # noqa: E402
 
 REAL = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data" / "hpa_fields"
 
@@ -76,7 +80,7 @@ def decode(folder, image_id):
 
 def watershed(folder, masks, pixel_size, title, each=True):
     """F1, IoU and time of the watershed on the fields that have masks; returns (id, field, reference) of each."""
-    total, ratios, kept = Agreement(), [], []
+    ious, n_cells, ratios, kept = [], 0, [], []
     for path in sorted(Path(masks).glob("*.png")):
         where = [f for f in folder if channel_files(f, path.stem)]
         if not where:
@@ -85,13 +89,13 @@ def watershed(folder, masks, pixel_size, title, each=True):
         field = read_field(where[0], path.stem)
         reference = read_labels(Path(masks), path.stem, field.shape[:2])
         cells, taken = seconds(WatershedSegmenter(pixel_size), field)
-        found = match_masks(cells, reference)
-        total, ratios = total + found, [*ratios, taken / decoding]
+        found, both = hit_ious(cells, reference), int(cells.max()) + int(reference.max())
+        ious, n_cells, ratios = [*ious, *found], n_cells + both, [*ratios, taken / decoding]
         kept.append((path.stem, field, reference, decoding))
         if each:
-            figures = f"F1 {found.f1:.3f}, IoU {found.mean_iou:.3f}, {taken / decoding:.2f} × decoding"
+            figures = f"F1 {2 * len(found) / both:.3f}, IoU {found.mean():.3f}, {taken / decoding:.2f} × decoding"
             print(f"  {path.stem[:8]} {field.shape[0]}²: {figures} ({decoding:.3f} s)")
-    print(f"  {title}: F1 {total.f1:.3f}, mean IoU {total.mean_iou:.3f} of {total.reference} cells")
+    print(f"  {title}: F1 {2 * len(ious) / n_cells:.3f}, mean IoU of the hits {np.mean(ious):.3f}")
     if pixel_size == 0.08:  # at another scale a PNG of the same cells is another amount of work
         print(f"  {title}: time {np.mean(ratios):.2f} (at most {max(ratios):.2f}) × decoding")
     return kept
@@ -146,9 +150,8 @@ def labelling(kept, pixel_size, title):
             ratios.append(taken / decoding)
             if upstream:
                 (_, theirs), their_time = seconds(upstream, *(p.copy() for p in pair), repeats=1)
-                found = match_masks(cells, theirs.astype(np.uint16), 0.5)
-                ious.append(found.mean_iou)
-                counts.append((found.cells, found.reference))
+                ious.append(hit_ious(cells, theirs.astype(np.uint16), 0.5).mean())
+                counts.append((cells.max(), theirs.max()))
                 times.append(their_time / taken)
     if pixel_size == 0.08:  # the PNGs of a simulated field are smaller than its predictions
         print(f"  {title}: label_cells takes {np.mean(ratios):.2f} (at most {max(ratios):.2f}) × decoding")
@@ -158,48 +161,73 @@ def labelling(kept, pixel_size, title):
               f"in {equal} of {len(counts)} predictions, {np.mean(times):.0f} times faster")  # fmt: skip
 
 
-def networks():
+def random_networks():
+    """Two DPN-UNets with random weights, and statistics that keep their values within reason."""
     import torch
-    from test_segmentation_upstream import a_field, random_networks, upstream_run
+    from pytorch_zoo import unet
+
+    dpn92 = importlib.import_module("pytorch_zoo.abstract_model").encoder_params["dpn92"]
+    torch.manual_seed(0)
+    nets = []
+    # no download of ImageNet weights
+    untrained = mock.patch.dict(dpn92, url=None, init_op=functools.partial(dpn92["init_op"], pretrained=False))
+    with untrained, torch.no_grad():
+        for _ in range(2):
+            net = unet.DPNUnet(3).train()
+            for _ in range(3):
+                logits = net(torch.randn(2, 3, 32, 32))
+            net.final[0].weight /= logits.std()
+            nets.append(net.eval())
+    return nets
+
+
+def networks():
+    """Differences from upstream with random weights, and the speed on a GPU."""
+    import torch
+    from test_segmentation_upstream import a_field, upstream_run
 
     torch.set_num_threads(1)
     nets = random_networks()
     field = a_field(256, 256)
     seen, said, theirs = upstream_run(*nets, field)
     segmenter = HPACellSegmenter(*nets, device="cpu")
-    item = segmenter.net_input(field)
-    inputs = max(np.abs(ours - theirs[0]).max() for ours, theirs in zip((item.nuclei, item.cells), seen))
+    ours, _ = net_inputs(field, 0.08)
+    inputs = max(np.abs(planes - other[0]).max() for planes, other in zip(ours, seen))
     outputs = []
     with torch.inference_mode():
-        for net, planes, logits in zip(nets, (item.nuclei, item.cells), said):
-            ours, other = (torch.softmax(x, 1) for x in (net(torch.from_numpy(planes)[None]), torch.from_numpy(logits)))
-            outputs.append(float((ours - other).abs().max()))
-    levels = max(np.abs(ours.astype(int) - other).max() for ours, other in zip(segmenter.predict(field), theirs))
+        for net, planes, logits in zip(nets, ours, said):
+            pair = [torch.softmax(x, 1) for x in (net(torch.from_numpy(planes)[None]), torch.from_numpy(logits))]
+            outputs.append(float((pair[0] - pair[1]).abs().max()))
+    levels = max(
+        # as upstream brings them to full size: going up by a whole factor, INTER_AREA repeats the pixels
+        np.abs(cv2.resize(small, field.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int) - other).max()
+        for small, other in zip(segmenter.predict(field), theirs)
+    )
     print(f"  largest difference from upstream: inputs {inputs:.1e}, probabilities {max(outputs):.1e}, "
           f"predictions {levels} of 255")  # fmt: skip
     if torch.cuda.is_available():
-        speed(nets, "cuda", a_field(2048, 2048), 32)
+        speed(nets, a_field(2048, 2048), 32)
     else:
         print("  skipped: fields a second on a GPU; PyTorch sees no CUDA device here")
 
 
-def speed(nets, device, field, count):
-    """Fields a second of the two networks alone, by batch size and number format; and upstream's one by one."""
+def speed(nets, field, count):
+    """Fields a second on a GPU: the two networks alone, with scaling and labelling, and upstream's."""
     import torch
     from test_segmentation_upstream import upstream_segmentator
 
-    for half, batch in itertools.product((False, True), (1, 2, 4, 8, 16)):
-        segmenter = HPACellSegmenter(*nets, device=device, batch=batch, half=half)
-        inputs = [segmenter.net_input(field)] * batch
-        segmenter._run(inputs)  # warm up
-        rounds = max(1, count // batch)
-        _, taken = seconds(segmenter._run, inputs * rounds, repeats=1)
-        print(f"  networks, {'fp16' if half else 'fp32'}, batch {batch}: {batch * rounds / taken:.1f} fields/s")
-    segmenter = HPACellSegmenter(*nets, device=device)
+    segmenter = HPACellSegmenter(*nets, device="cuda")
+    segmenter(field)  # the networks move to the GPU
+    (planes, _), _ = net_inputs(field, 0.08)
+    _, taken = seconds(lambda: [run_network(net, planes, "cuda") for _ in range(count) for net in nets], repeats=1)
+    print(f"  networks, 16 bit: {count / taken:.1f} fields/s")
     _, taken = seconds(lambda: list(segmenter.map([field] * count)), repeats=1)
-    print(f"  map, fp16, batch {segmenter.batch}, with scaling and labelling: {count / taken:.1f} fields/s")
+    print(f"  with scaling and labelling, one by one: {count / taken:.1f} fields/s")
+    with ThreadPool(GPU_THREADS) as pool:
+        _, taken = seconds(pool.map, segmenter, [field] * count, repeats=1)
+    print(f"  with scaling and labelling, {GPU_THREADS} threads as in 02_segmentation: {count / taken:.1f} fields/s")
     theirs, patch = upstream_segmentator(*nets)
-    theirs.device, planes = device, [field[..., [0, 3, 2]]]
+    theirs.device, planes = "cuda", [field[..., [0, 3, 2]]]
     few = max(1, count // 8)
     with patch, torch.no_grad():
         run = [lambda: theirs.pred_nuclei(planes), lambda: theirs.pred_cells(planes, precombined=True)]

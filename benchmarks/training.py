@@ -1,13 +1,12 @@
 """How much of training's time goes into the network: `python benchmarks/training.py [--turns 5]`.
 
-Steps a second of the whole loop (bags read from disk, crops decoded, augmented, the network updated) as a ratio to
-the same model on one batch that stays in memory, in turns within one run; crops a second that the input pipeline
-makes when nothing eats them, as a multiple of what the model eats; and the process's memory over many epochs.
-Lite0, all blocks trained, crops of 96 px, a cell of 32 fields a step (04's defaults), simulated fields.
+Steps a second of the whole loop (crops read from disk, decoded, augmented, the network updated) as a ratio to the same
+model on one batch that stays in memory, in turns within one run; crops a second that the batches alone make, as a
+multiple of what the model eats; and the process's memory over many epochs. Lite0, all blocks trained, crops of 96 px, a
+cell of 32 fields a step (04's defaults), simulated fields.
 """
 
 import argparse
-import itertools
 import os
 import platform
 import statistics
@@ -15,22 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
 import psutil
-import tensorflow as tf
 
 from hpa_simulator import write_dataset
-from hpa_utils.crops import Bags, BagSampler
-from hpa_utils.crops.batches import training_batches, training_dataset
-from hpa_utils.model import unfreeze
+from hpa_utils import model, tables
+from hpa_utils.batches import CellBatches
+from hpa_utils.crop_sets import open_crops
+from hpa_utils.model.backend import keras
 from hpa_utils.running.notebooks import run_notebooks
-from hpa_utils.training import Recipe
-from hpa_utils.training.fit import build_model, compile_model
 
-FIELDS, SIZE = 64, 96
+FIELDS, SIZE, BATCH = 64, 96, 32
 STEPS, EPOCHS = 40, 20  # of a turn; short epochs over which memory is watched
 CORES = len(os.sched_getaffinity(0))
 
@@ -40,81 +34,88 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
     turns = parser.parse_args().turns
-    versions = f"Python {platform.python_version()}, tensorflow {tf.__version__}, keras {keras.__version__}"
     with tempfile.TemporaryDirectory() as folder:
-        bags = make_bags(Path(folder))
-        recipe = Recipe()
-        own = recipe.training
-        sampler = BagSampler(np.arange(len(bags)), bags.counts, own.cells_per_bag, own.bags_per_batch, seed=0)
-        model, _ = build_model(recipe, SIZE)
-        unfreeze(model.get_layer("backbone"), 1.0)
-        compile_model(model, 1e-5, own)
-        from_disk = training_dataset(bags, sampler, SIZE)
-        in_memory = tf.data.Dataset.from_tensors(next(iter(from_disk))).repeat()
-        fit(model, in_memory, 5)  # traced and warm
-        rows = [(fit(model, from_disk, STEPS), fit(model, in_memory, STEPS)) for _ in range(turns)]
-        cells = own.cells_per_bag * own.bags_per_batch
-        eaten = statistics.median(memory for _, memory in rows) * cells
-        made = {
-            "NumPy": rate(iter(training_batches(bags, sampler, SIZE)), STEPS) * cells,
-            "tf.data": rate(iter(from_disk), STEPS) * cells,
-        }
+        batches, network = make_batches(Path(folder)), make_network()
+        kept = InMemory(batches[0], STEPS + 1)
+        fit(network, kept)  # traced and warm
+        rows = [(fit(network, batches), fit(network, kept)) for _ in range(turns)]
+        eaten = statistics.median(memory for _, memory in rows) * BATCH
+        begun = time.perf_counter()
+        for step in range(4 * STEPS):
+            batches[step]
+        made = 4 * STEPS * BATCH / (time.perf_counter() - begun)
+        import tensorflow as tf
+
+        versions = f"Python {platform.python_version()}, tensorflow {tf.__version__}, keras {keras.__version__}"
         print(f"{CORES} cores, no GPU, {versions}")
-        ratios = [disk / memory for disk, memory in rows]
-        print(f"whole loop / batch in memory: {spread(ratios)}, {turns} turns of {STEPS} steps")
-        print(f"crops a second that the model eats: {eaten:.0f}")
-        for name, crops in made.items():
-            print(f"the {name} pipeline alone makes {crops / eaten:.1f} × as many")
-        print("memory after each of the last epochs, MB:", *watch_memory(model, from_disk))
+        ratios = sorted(disk / memory for disk, memory in rows)
+        middle = statistics.median(ratios)
+        print(f"whole loop / batch in memory: {middle:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}), {turns} turns")
+        print(f"crops a second that the model eats: {eaten:.0f}; the batches alone: {made / eaten:.1f} × as many")
+        print("memory after each of the last epochs, MB:", *watch_memory(network, batches))
 
 
-def make_bags(folder: Path) -> Bags:
-    """Bags of simulated fields."""
+def make_batches(folder: Path) -> CellBatches:
+    """Batches of simulated cells, on labels that they inherit."""
     data = write_dataset(folder / "data", FIELDS, 1, 512, seed=0)
     run_notebooks(str(data), str(folder / "out"), "02,03", segmenter="masks", assignments=(f"03.size={SIZE}",))
-    return Bags(folder / "out" / "03_cell_crops" / "bags", "train")
+    crops, fields, _ = open_crops(folder / "out", str(SIZE), "train")
+    targets = tables.label_matrix(fields)[crops.field].astype(np.float32)
+    everything = np.arange(len(fields))
+    return CellBatches(crops, tables.percentile_array(fields), targets, everything, BATCH, STEPS + 1, seed=0)
 
 
-def fit(model: keras.Model, batches: tf.data.Dataset, steps: int) -> float:
-    """Steps a second; the first, which begins the pipeline, is not counted."""
-    clock = StepClock()
-    model.fit(batches, steps_per_epoch=steps + 1, verbose=0, callbacks=[clock])
-    return steps / (clock.ends[-1] - clock.ends[0])
+def make_network() -> keras.Model:
+    """Augmentation, Lite0 and a head, compiled: what 04 trains."""
+    backbone, _ = model.build_backbone("lite0", SIZE)
+    crop, percentiles = keras.Input((SIZE, SIZE, 4)), keras.Input((4, 4))
+    changed = model.RandomGreen(0.3)(model.RandomRightAngles()(crop))
+    features = backbone(model.FieldNormalisation()(changed, percentiles))
+    logits = keras.layers.Dense(19)(keras.layers.GlobalAveragePooling2D()(features))
+    network = keras.Model([crop, percentiles], logits)
+    model.unfreeze(backbone, 1.0)
+    network.compile(keras.optimizers.AdamW(1e-5), loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    return network
+
+
+class InMemory(keras.utils.PyDataset):
+    """One batch, again and again."""
+
+    def __init__(self, batch, steps: int):
+        super().__init__()
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, step):
+        return self.batch
 
 
 class StepClock(keras.callbacks.Callback):
     """When each step ended, s."""
 
-    def __init__(self):
-        super().__init__()
+    def on_train_begin(self, logs=None):
         self.ends = []
 
     def on_train_batch_end(self, batch, logs=None):
         self.ends.append(time.perf_counter())
 
 
-def rate(batches, steps: int) -> float:
-    """Batches a second, those that were made ahead of time not counted."""
-    for _ in itertools.islice(batches, 8):
-        pass
-    begun = time.perf_counter()
-    for _ in itertools.islice(batches, 4 * steps):
-        pass
-    return 4 * steps / (time.perf_counter() - begun)
+def fit(network: keras.Model, batches: keras.utils.PyDataset) -> float:
+    """Steps a second; the first, which begins the reading, is not counted."""
+    clock = StepClock()
+    network.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
+    return (len(clock.ends) - 1) / (clock.ends[-1] - clock.ends[0])
 
 
-def watch_memory(model: keras.Model, batches: tf.data.Dataset) -> list[int]:
+def watch_memory(network: keras.Model, batches: CellBatches) -> list[int]:
     """Resident memory of the process after each of the last three quarters of short epochs, MB."""
-    process, seen = psutil.Process(), []
+    process, seen, batches.steps = psutil.Process(), [], 4
     for _ in range(EPOCHS):
-        model.fit(batches, steps_per_epoch=4, verbose=0)
+        network.fit(batches, verbose=0, shuffle=False)
         seen.append(round(process.memory_info().rss / 1e6))
     return seen[EPOCHS // 4 :]
-
-
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

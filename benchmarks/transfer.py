@@ -20,9 +20,9 @@ from hpa_simulator.labels import read_label_sets
 from hpa_utils import tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import CLASS_NAMES
-from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
 from hpa_utils.running.notebooks import run_notebooks
-from hpa_utils.training import graded_cells
+from hpa_utils.tables import CELL_COLUMNS
+from hpa_utils.weak_labels import graded_cells
 
 RANDOM = 2000  # rankings at random, for chance
 
@@ -37,17 +37,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
             out = Path(folder)
-            run_notebooks(str(options.real), str(out), "02,03,05", segmenter="watershed", model=str(model))
+            run_notebooks(str(options.real), str(out), "02,03,05", segmenter="watershed", model=str(model), force=True)
             fields, cells = (tables.read_parts(out / "02_segmentation" / name) for name in ("fields", "cells"))
             predictions = pd.read_parquet(out / "05_inference" / "predictions.parquet")
             print(f"\n{model}")
-            print_fields(dataset, predictions.drop_duplicates("image_id"))
+            print_fields(dataset, predictions.groupby("image_id", as_index=False)[CELL_COLUMNS].mean())
             print_cells(predictions, graded_cells(dataset.root, cells, fields)[0])
 
 
 def print_fields(dataset, table: pd.DataFrame) -> None:
-    """Print how well fields' scores rank their labels, a row a field, against two kinds of chance."""
-    truth, scores = dataset.label_vectors("train", list(table["image_id"])), table[FIELD_COLUMNS].to_numpy()
+    """Print how well the mean over a field's cells ranks its labels, against two kinds of chance."""
+    truth, scores = dataset.label_vectors("train", list(table["image_id"])), table[CELL_COLUMNS].to_numpy()
     rng = np.random.default_rng(0)
     random = [ranking_precision(truth, rng.random(truth.shape)) for _ in range(RANDOM)]
     frequency = sum(np.isin(range(truth.shape[1]), labels) * count for labels, count in zip(*read_label_sets()))

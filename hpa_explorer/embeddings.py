@@ -1,104 +1,76 @@
-"""Each cell as the vector that the head sees: kept in a table, drawn as a map, compared with its like."""
+"""Each cell as the vector that the head sees: kept in a table, drawn as a map, compared with other cells."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from sklearn.decomposition import PCA
 from tqdm import tqdm
 
-from hpa_explorer.selection import KEYS
 from hpa_utils import tables
-from hpa_utils.crops.batches import cell_batches
-from hpa_utils.crops.reading import Bags
+from hpa_utils.crop_sets import CropSet
 from hpa_utils.model.backend import keras
-from hpa_utils.model.pooling import Regroup
-from hpa_utils.model.prediction import cell_keys, predict_batch, prepare_batch
+from hpa_utils.prediction import predict_logits
 
-GROUP = 4096  # cells a row group: 42 MB of float32 with Lite0's 2560 features
-NEIGHBOURS = 15  # of UMAP, its default: how many cells near by make up a neighbourhood
-
-
-def embed_bags(model: keras.Model, bags: Bags, numbers: np.ndarray, size: int, batch: int = 64) -> pd.DataFrame:
-    """What the head sees of every cell of the given bags.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A bag model (`build_bag_model`), with any backbone and pooling.
-    bags : Bags
-    numbers : numpy.ndarray
-        Which bags; none give a table without rows.
-    size : int
-        Side of the crops, px.
-    batch : int
-        Cells a step.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row a cell, in the order of `predict_bags`: `image_id`, `cell_id` int64, `e0000`… float32.
-    """
-    return pd.concat([_empty(model), *_groups(model, bags, numbers, size, batch)], ignore_index=True)
+STEP = 1024  # cells between two movements of the progress bar
+NEIGHBOURS = 15  # of UMAP, its default: how many near cells make up a neighbourhood
 
 
-def write_embeddings(
-    path: str | Path,
-    model: keras.Model,
-    bags: Bags,
-    numbers: np.ndarray,
-    size: int,
-    cells: pd.DataFrame,
-    batch: int = 64,
-) -> int:
-    """Write the table of `embed_bags`, a row group of `GROUP` cells after the other; returns how many cells there are.
+def embedding_network(network: keras.Model) -> keras.Model:
+    """The network up to where its head begins: the same inputs, vectors (N, d).
 
-    Parameters
-    ----------
-    path : path-like
-        Of the Parquet file; it appears in one rename when it is whole.
-    cells : pandas.DataFrame
-        The cell table that the bags were cut from; its fingerprint is stored, as `read_embeddings` checks it.
-    model, bags, numbers, size, batch
-        As of `embed_bags`.
-    """
-    schema = pa.Schema.from_pandas(_empty(model), preserve_index=False).remove_metadata()
-    schema = schema.set(0, pa.field("image_id", pa.string()))  # no row tells what kind of object
-    written, fingerprint = 0, tables.cells_fingerprint(cells)
-    with tables.keyed_writer(path, schema, fingerprint, use_dictionary=["image_id"]) as writer:
-        for group in _groups(model, bags, numbers, size, batch):
-            writer.write_table(pa.Table.from_pandas(group, schema=schema, preserve_index=False))
-            written += len(group)
-    return written
-
-
-def read_embeddings(path: str | Path, cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Read what `write_embeddings` wrote.
-
-    Parameters
-    ----------
-    cells : pandas.DataFrame
-        The cell table.
-
-    Returns
-    -------
-    vectors : numpy.ndarray
-        float32 (n, d).
-    rows : numpy.ndarray
-        int64 (n,), which rows of the cell table, counted from 0, they are of.
+    The head is the layer called ``head``, or else the last dense layer.
 
     Raises
     ------
     ValueError
-        If the vectors belong to other cells (`tables.check_cells`).
+        If the network has neither.
     """
-    table = tables.read_keyed(path, cells)
-    places = pd.Series(np.arange(len(cells)), pd.MultiIndex.from_frame(cells[KEYS]))
-    rows = places.reindex(pd.MultiIndex.from_frame(table[KEYS])).to_numpy(np.int64)
-    return table.drop(columns=KEYS).to_numpy(np.float32), rows
+    heads = [layer for layer in network.layers if layer.name == "head"]
+    heads = heads or [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    if not heads:
+        raise ValueError(f"{network.name} has no dense layer: call the layer that gives its logits 'head'")
+    return keras.Model(network.inputs, heads[-1].input, name="embedding")
+
+
+def embed_cells(
+    network: keras.Model, crops: CropSet, percentiles: np.ndarray, cells: np.ndarray, batch_size: int = 64
+) -> np.ndarray:
+    """What the head of a network sees of each cell, float32 (len(cells), d).
+
+    Parameters
+    ----------
+    network, crops, percentiles, cells, batch_size
+        As of `predict_logits`.
+    """
+    net = embedding_network(network)
+    vectors = np.zeros((len(cells), net.output_shape[-1]), np.float32)
+    with tqdm(total=len(cells), unit="cell", mininterval=5, file=sys.stdout, disable=not len(cells)) as progress:
+        for start in range(0, len(cells), STEP):
+            some = slice(start, start + STEP)
+            vectors[some] = predict_logits(net, crops, percentiles, cells[some], batch_size)
+            progress.update(len(cells[some]))
+    return vectors
+
+
+def write_embeddings(path: str | Path, keys: pd.DataFrame, vectors: np.ndarray, fingerprint: str) -> None:
+    """Write vectors of cells as columns `e0000`…; `tables.read_keyed` reads them.
+
+    Parameters
+    ----------
+    path : path
+        Of the Parquet file; it appears in one rename when it is whole.
+    keys : pandas.DataFrame
+        `image_id` and `cell_id`, n rows.
+    vectors : numpy.ndarray
+        float32 (n, d).
+    fingerprint : str
+        Of the cell table that the cells come from (`tables.cells_fingerprint`).
+    """
+    columns = [f"e{number:04d}" for number in range(vectors.shape[1])]
+    table = pd.concat([keys.reset_index(drop=True), pd.DataFrame(vectors, columns=columns)], axis=1)
+    tables.write_keyed(path, table, fingerprint)
 
 
 def map_cells(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
@@ -147,7 +119,7 @@ def nearest_cells(vectors: np.ndarray, row: int, number: int = 8) -> tuple[np.nd
     Returns
     -------
     rows : numpy.ndarray
-        int64 (k,), the most similar first; of equals the first.
+        int64 (k,), the most similar first; ties in their order.
     similarities : numpy.ndarray
         float32 (k,), cosine, −1…1; 0 with a vector of zeros.
 
@@ -163,38 +135,6 @@ def nearest_cells(vectors: np.ndarray, row: int, number: int = 8) -> tuple[np.nd
     order = np.argsort(-similarities, kind="stable")
     order = order[order != row][:number]
     return order, similarities[order]
-
-
-def _groups(model: keras.Model, bags: Bags, numbers: np.ndarray, size: int, batch: int) -> Iterator[pd.DataFrame]:
-    """The table of `embed_bags` in pieces of about `GROUP` cells, each of whole batches."""
-    numbers = np.asarray(numbers, np.int64)
-    net, columns = _embedding_model(model), _empty(model).columns[2:]
-    steps, keys = -(-int(bags.counts[numbers].sum()) // batch), cell_keys(bags, numbers)
-    vectors, start, last = [], 0, 0
-    batches = cell_batches(bags, numbers, size, batch)
-    for inputs in tqdm(batches, total=steps, unit="batch", mininterval=5, file=sys.stdout, disable=not steps):
-        number = len(inputs["cells"])
-        [[outputs]] = predict_batch([net], prepare_batch(inputs, filled=batch if steps > 1 else 0), number)
-        vectors.append(outputs["vectors"].astype(np.float32))
-        last += number
-        if last - start >= GROUP or last == len(keys):
-            group = pd.DataFrame(np.concatenate(vectors), columns=columns)
-            yield pd.concat([keys[start:last].reset_index(drop=True), group], axis=1)
-            vectors, start = [], last
-
-
-def _embedding_model(model: keras.Model) -> keras.Model:
-    """The bag model up to where the head begins: `vectors` (B, K, d) of the same inputs."""
-    pooled = model.get_layer("average_and_max").output
-    vectors = Regroup(name="vectors", dtype="float32")(pooled, model.get_layer("valid").output)
-    return keras.Model(model.input, {"vectors": vectors}, name="embedding")
-
-
-def _empty(model: keras.Model) -> pd.DataFrame:
-    """The table's columns and their types, without rows."""
-    width = model.get_layer("average_and_max").output.shape[-1]
-    keys = {"image_id": np.zeros(0, object), "cell_id": np.zeros(0, np.int64)}
-    return pd.DataFrame(keys | {f"e{number:04d}": np.zeros(0, np.float32) for number in range(width)})
 
 
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:

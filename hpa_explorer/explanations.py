@@ -1,4 +1,4 @@
-"""Where in its crop the net sees each class, and how much of that lies on a structure whose place is known."""
+"""Where in its crop the network sees each class, and how much of that lies on a structure whose place is known."""
 
 from collections.abc import Sequence
 
@@ -6,50 +6,52 @@ import numpy as np
 
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.model.backend import keras
-from hpa_utils.model.prediction import prepare_batch
 
 STEPS = 8  # of the path; the shares on the structure were the same with 4 and with 16
 GREEN = 1
 
 
 def explain_cells(
-    model: keras.Model,
+    network: keras.Model,
     crops: np.ndarray,
     percentiles: np.ndarray,
     labels: Sequence[int] | None = None,
-    batch: int = 64,
+    batch_size: int = 64,
 ) -> np.ndarray:
     """What each pixel of the protein channel adds to the logits of a cell.
 
     Integrated gradients (Sundararajan, Taly and Yan 2017) along the path from the cell without its protein, green
-    all 0, to the cell as it is; the other channels stay. A map's sum is by how much the protein raises the logit, but
-    for the error of an integral of few steps. What the net takes from the other channels is on no map. Chosen by
-    measurement (``benchmarks/explanations.py``): class activation maps of the last layer, 3 × 3 places for crops of
-    96 px, lie on the organelle no more than chance has it. These lie there about as much as the protein's light, and
-    tell two patterns of a cell apart; single pixels are noisy, a blur of a pixel or two makes them legible.
+    all 0, to the cell as it is; the other channels stay. The sum of a map is by how much the protein raises the logit,
+    up to the error of an integral of few steps. What the network takes from the other channels is on no map.
 
     Parameters
     ----------
-    model : keras.Model
-        A bag model (`build_bag_model`), with any backbone and pooling, on TensorFlow.
+    network : keras.Model
+        As of `predict_logits`, on TensorFlow.
     crops : numpy.ndarray
         uint8 (N, S, S, 4), channel order red, green, blue, yellow.
     percentiles : numpy.ndarray
-        float32 (N, 4, 4), brightness of the cells' fields (`Bags.percentiles`).
+        float32 (N, 4, 4), brightness of the cells' fields.
     labels : sequence of int, optional
-        The classes wanted, in this order; all 19 unless given. Each takes `STEPS` passes forth and back.
-    batch : int
+        The classes wanted, in this order; all 19 by default. Each takes `STEPS` forward and backward passes.
+    batch_size : int
         Cells a step.
 
     Returns
     -------
     numpy.ndarray
-        float32 (N, labels, S, S): above 0 where green speaks for the class, below where it speaks against it.
+        float32 (N, labels, S, S): above 0 where green speaks for the class, below 0 where it speaks against it.
 
     Raises
     ------
     ValueError
         If a label is none of 0…18, or there are not as many percentiles as crops.
+
+    Notes
+    -----
+    Chosen by measurement (``benchmarks/explanations.py``). Class activation maps of the last layer, 3 × 3 places for
+    crops of 96 px, lie on the organelle no more than by chance. These maps lie there about as much as the protein's
+    light, and tell two patterns of a cell apart. Single pixels are noisy; a blur of a pixel or two makes them legible.
     """
     labels = list(range(N_CLASSES) if labels is None else labels)
     if not set(labels) <= set(range(N_CLASSES)):
@@ -57,16 +59,13 @@ def explain_cells(
     if len(percentiles) != len(crops):
         raise ValueError(f"percentiles of {len(percentiles)} cells for {len(crops)} crops; expected one (4, 4) each")
     maps = np.zeros((len(crops), len(labels), *crops.shape[1:3]), np.float32)
-    slopes = _green_slopes(model)
-    for start in range(0, len(crops) if labels else 0, batch):
-        part = slice(start, start + batch)
-        inputs = {"cells": crops[part], "percentiles": np.asarray(percentiles[part], np.float32)}
-        [filled] = prepare_batch(inputs, filled=batch if len(crops) > batch else 0)
-        normalised = np.asarray(model.get_layer("normalisation")(filled["cells"], filled["percentiles"]))[:, 0]
-        number = len(inputs["cells"])
+    slopes = _green_slopes(network)
+    for start in range(0, len(crops) if labels else 0, batch_size):
+        part = slice(start, start + batch_size)
+        cells, brightness = np.float32(crops[part]), np.float32(percentiles[part])
         for place, label in enumerate(labels):
-            steps = [slopes(normalised, np.float32((step + 0.5) / STEPS), label)[:number] for step in range(STEPS)]
-            maps[part, place] = np.mean(steps, axis=0) * normalised[:number, ..., GREEN]
+            steps = [slopes(cells, brightness, (step + 0.5) / STEPS, label) for step in range(STEPS)]
+            maps[part, place] = np.mean(steps, axis=0) * cells[..., GREEN]
     return maps
 
 
@@ -96,20 +95,18 @@ def energy_share(maps: np.ndarray, structure: np.ndarray, cell: np.ndarray) -> t
     return share, chance
 
 
-def _green_slopes(model: keras.Model):
-    """A function of normalised crops (N, S, S, 4), a share of their green and a label: ∂ logit / ∂ green (N, S, S)."""
+def _green_slopes(network: keras.Model):
+    """A function of crops, percentiles, a share of their green and a label: ∂ logit / ∂ green, float32 (N, S, S)."""
     import tensorflow as tf
 
-    # behind augmentation, which does nothing outside training
-    net = keras.Model(model.get_layer("augmentation").output, model.get_layer("head").output)
     is_green = np.arange(4) == GREEN
 
     @tf.function(reduce_retracing=True)
-    def slopes(crops, share, label):
+    def slopes(crops, percentiles, share, label):
         partial = tf.where(is_green, share * crops, crops)
         with tf.GradientTape() as tape:
             tape.watch(partial)
-            logit = tf.reduce_sum(net(partial, training=False)[:, label])
+            logit = tf.reduce_sum(network([partial, percentiles], training=False)[:, label])
         return tape.gradient(logit, partial)[..., GREEN]
 
-    return lambda crops, share, label: slopes(crops, tf.constant(share), tf.constant(label)).numpy()
+    return lambda *values: slopes(*map(tf.constant, values)).numpy()

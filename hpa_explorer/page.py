@@ -9,7 +9,6 @@ import html
 import json
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,12 +18,10 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from hpa_utils.dataset import Dataset
-from hpa_utils.images import read_field
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
-from hpa_utils.masks import paint_labels
 from hpa_utils.paths import atomic_write
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, shrink, stretched
-from hpa_utils.segmentation.stream import attempt
+from hpa_utils.segmentation.report import field_and_labels
 
 SIDE = 1024  # px, longer side of a picture and of the plane the outlines are drawn in
 THUMBNAIL = 96  # px
@@ -116,17 +113,16 @@ def describe_fields(
     UserWarning
         Of a field that can no longer be read; it is left out.
     """
-    rows_of = cells.groupby("image_id", sort=False).indices
     for row in fields.itertuples():
-        rows = rows_of.get(row.image_id, np.zeros(0, int))
-        own = cells.iloc[rows]
-        field = attempt(partial(read_field, dataset.folders[row.split]), row.image_id)
-        if isinstance(field, Exception):
-            warnings.warn(f"not on the page: {field}", stacklevel=2)
+        try:
+            field, labels = field_and_labels(dataset, cells, row)
+        except Exception as error:  # whatever a broken file does, the others are shown
+            warnings.warn(f"not on the page: {error}", stacklevel=2)
             continue
-        labels = paint_labels(list(own["rle"]), list(own["cell_id"]), row.height, row.width)
+        rows = np.flatnonzero(cells["image_id"] == row.image_id)
         known = None if truth is None else truth[rows]
-        yield describe_field(field, labels, row.image_id, own["cell_id"], confidences[rows], row.labels, known)
+        cell_ids = cells["cell_id"].iloc[rows]
+        yield describe_field(field, labels, row.image_id, cell_ids, confidences[rows], row.labels, known)
 
 
 def outline_paths(labels: np.ndarray, cell_ids: np.ndarray, scale_x: float, scale_y: float) -> list[str]:

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from hpa_utils.crops import Bags
+from hpa_utils.crop_sets import CropSet
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.model.prediction import CELL_COLUMNS
 from hpa_utils.plots.pictures import (
     SHORT_NAMES,
     composite,
@@ -16,7 +15,6 @@ from hpa_utils.plots.pictures import (
     image_grid,
     message,
     picture_sheet,
-    read_crop,
     stretched,
 )
 
@@ -28,19 +26,19 @@ NAMED_FIELDS = 8
 HEAT = to_rgb("#ffb000")
 
 
-def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, cells: pd.DataFrame, truth=None, chosen=None):
+def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, image_ids, truth=None, chosen=None):
     """A map of cells: coloured by the most probable class, by the true one where truth is known, and by field.
 
     Parameters
     ----------
     places : numpy.ndarray
-        float (n, 2), of `explore.map_cells`.
+        float (n, 2), of `map_cells`.
     name : str
-        Of the way they were found.
+        Of the method that found them.
     confidences : numpy.ndarray
-        float (n, 19); cells of nan, which are not predicted, are grey.
-    cells : pandas.DataFrame
-        n rows, `image_id`.
+        float (n, 19); NaN for cells that were not predicted, which are grey.
+    image_ids : sequence of n
+        The field of each cell.
     truth : numpy.ndarray, optional
         (n, 19), −1 where unknown. A cell of several classes has the colour of the one that the model finds most
         probable.
@@ -56,7 +54,7 @@ def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, cells: pd.D
     figure, axes = plt.subplots(1, panels, figsize=(5.2 * panels, 6.6), squeeze=False, layout="constrained")
     for axis, (title, of_cells) in zip(axes[0], classes.items()):
         _draw_groups(axis, places, of_cells, SHORT_NAMES, title)
-    image_ids = cells["image_id"].to_numpy()
+    image_ids = np.asarray(image_ids, object)
     known, counts = np.unique(image_ids, return_counts=True)
     named = known[np.argsort(-counts, kind="stable")[:NAMED_FIELDS]]
     of_fields = pd.Categorical(image_ids, categories=named).codes
@@ -70,25 +68,25 @@ def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, cells: pd.D
     return finished(figure)
 
 
-def neighbours_strip(bags: Bags, cells: pd.DataFrame, similarities: np.ndarray, confidences: np.ndarray):
+def neighbours_strip(crops: CropSet, cells: np.ndarray, similarities: np.ndarray, confidences: np.ndarray):
     """A cell and its nearest ones: colour composite above, the protein channel below.
 
     Parameters
     ----------
-    bags : Bags
-    cells : pandas.DataFrame
-        `image_id`, `cell_id`: the cell itself, then those of `explore.nearest_cells`.
+    crops : CropSet
+    cells : numpy.ndarray
+        Numbers of cells in the crop set: the cell itself, then those nearest to it.
     similarities : numpy.ndarray
-        float (k,), of those.
+        float (len(cells) − 1,), of the latter.
     confidences : numpy.ndarray
-        float (1 + k, 19).
+        float (n, 19), a row a cell of the crop set; NaN for cells that were not predicted.
     """
     pairs, titles = [], []
-    alike = ["the cell", *(f"similarity {value:.3f}" for value in similarities)]
-    for (image_id, cell_id), line, row in zip(cells[["image_id", "cell_id"]].to_numpy(), alike, confidences):
-        crop = read_crop(bags, image_id, cell_id)
+    lines = ["the cell", *(f"similarity {value:.3f}" for value in similarities)]
+    for cell, line, crop in zip(cells, lines, crops.read(cells)):
         pairs.append((composite(crop), stretched(crop[..., 1])))
-        titles.append(f"{line}\n{_most_probable(row)}\n{image_id[:8]}, cell {cell_id}")
+        image_id = crops.image_ids[crops.field[cell]]
+        titles.append(f"{line}\n{_most_probable(confidences[cell])}\n{image_id[:8]}, cell {crops.cell_id[cell]}")
     return picture_sheet(pairs, titles, len(pairs), 1.55) if pairs else message("no cell to show")
 
 
@@ -102,12 +100,12 @@ def explanations(
     crops : numpy.ndarray
         uint8 (N, S, S, 4); the first 8 are drawn.
     maps : numpy.ndarray
-        float32 (N, L, S, S) of `explore.explain_cells`. Orange is where green speaks for the class; the maps of a cell
+        float32 (N, L, S, S) of `explain_cells`. Orange is where green speaks for the class; the maps of a cell
         are brought to one brightness.
     labels : sequence of int
         L classes of the maps.
     confidences : numpy.ndarray
-        float (N, 19); nan where a cell is not predicted.
+        float (N, 19); NaN for cells that were not predicted.
     cell_ids : sequence of int
     title : str
     most : int
@@ -131,40 +129,41 @@ def explanations(
     return finished(figure)
 
 
-def variable_fields(bags: Bags, ranked: pd.DataFrame, predictions: pd.DataFrame, columns: int = 10):
+def variable_fields(crops: CropSet, ranked: pd.DataFrame, confidences: np.ndarray, columns: int = 10):
     """Fields whose cells differ, a row each: the protein channel of its cells from the most to the least probable.
 
     Parameters
     ----------
-    bags : Bags
+    crops : CropSet
     ranked : pandas.DataFrame
-        Rows of `explore.rank_fields`, such as those of rank 1, in the order to draw; the first 24 are.
-    predictions : pandas.DataFrame
-        `image_id`, `cell_id`, `p00`…`p18`. Of more than `columns` cells as many are drawn, evenly spaced, among them
-        the first and the last. A field's cells are brought to one brightness.
+        Rows of `rank_fields`, such as those of rank 1, in the order to draw; the first 24 are drawn.
+    confidences : numpy.ndarray
+        float (n, 19), a row a cell of the crop set; NaN for cells that were not predicted.
+    columns : int
+        Cells of a field that are drawn, evenly spaced, among them the first and the last. They are brightened
+        together.
     """
     ranked = ranked.head(24)
     if not len(ranked):
-        return message("no field of three cells or more")
+        return message("no field to show")
     figure, axes = image_grid(len(ranked), columns, 1.25)
-    for line, row in zip(axes, ranked.to_dict("records")):
-        column = CELL_COLUMNS[row["label"]]
-        of_field = predictions[predictions["image_id"] == row["image_id"]]
-        of_field = of_field.sort_values(column, ascending=False, kind="stable")
-        picked = of_field.iloc[np.linspace(0, len(of_field) - 1, min(columns, len(of_field))).round().astype(int)]
-        planes = [read_crop(bags, row["image_id"], cell_id)[..., 1] for cell_id in picked["cell_id"]]
-        bright = stretched(np.concatenate(planes))  # together, so that dim cells stay dim beside bright ones
-        for axis, plane, score in zip(line, np.split(bright, len(planes)), picked[column]):
+    for line, row in zip(axes, ranked.itertuples()):
+        scores = np.where(crops.image_ids[crops.field] == row.image_id, confidences[:, row.label], np.nan)
+        cells = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
+        cells = cells[np.linspace(0, len(cells) - 1, min(columns, len(cells))).round().astype(int)]
+        planes = crops.read(cells)[..., 1]
+        bright = stretched(planes)  # together, so that dim cells stay dim beside bright ones
+        for axis, plane, score in zip(line, bright, scores[cells]):
             axis.imshow(plane, cmap="gray", vmin=0, vmax=255)
             axis.set_title(f"{score:.2f}", fontsize=7)
-        about = f"{row['image_id'][:8]}, {row['n_cells']} cells\nthey differ by {row['disagreement']:.2f}"
-        text = f"{SHORT_NAMES[row['label']]}\n{about}"
+        about = f"{row.image_id[:8]}, {row.n_cells} cells\nmean difference {row.disagreement:.2f}"
+        text = f"{SHORT_NAMES[row.label]}\n{about}"
         line[0].text(-0.08, 0.5, text, ha="right", va="center", fontsize=7, transform=line[0].transAxes)
     return finished(figure)
 
 
 def heated(plane: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """A channel in grey and over it, in orange, where maps are above 0, each beside the others' highest values.
+    """A channel in grey under orange where maps are above 0; all maps on one scale.
 
     Parameters
     ----------
@@ -187,7 +186,7 @@ def heated(plane: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def _draw_groups(axis, places: np.ndarray, groups: np.ndarray, names, title: str) -> None:
-    """Points in the colour and mark of their group, those of no group (−1) in grey; the larger groups below."""
+    """Points in the colour and mark of their group, those without one (−1) in grey; the largest groups lowest."""
     size = float(np.clip(9000 / len(places), 6, 40))
     order = sorted(range(len(names)), key=lambda group: -(groups == group).sum())
     axis.scatter(*places[groups < 0].T, s=size / 2, color="0.85", linewidths=0)

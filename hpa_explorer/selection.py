@@ -1,29 +1,11 @@
-"""Which fields are looked at, and what is known of their cells."""
+"""Which fields, cells and classes are looked at closely."""
 
 import numpy as np
 import pandas as pd
 
-KEYS = ["image_id", "cell_id"]
-
-
-def values_of_cells(cells: pd.DataFrame, predictions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
-    """Values of the predicted cells, (m, k) in the order of `predictions`, brought to the order of the cell table.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (n, k); NaN for a cell that was not predicted.
-    """
-    places = predictions[KEYS].assign(place=np.arange(len(predictions)))
-    place = cells[KEYS].merge(places, on=KEYS, how="left", validate="one_to_one")["place"]
-    found = np.full((len(cells), values.shape[1]), np.nan, np.float32)
-    known = place.notna().to_numpy()
-    found[known] = values[place[known].astype(int)]
-    return found
-
 
 def choose_fields(fields: pd.DataFrame, limit: int, seed: int, first: str = "") -> pd.DataFrame:
-    """At most `limit` rows of the field table, drawn with `seed`, in their order; `first` is among them, on top.
+    """At most `limit` rows of the field table, drawn with `seed`, in their order; `first` comes first if it is given.
 
     Fields that could not be read are left out; those without cells are not.
 
@@ -42,7 +24,7 @@ def choose_fields(fields: pd.DataFrame, limit: int, seed: int, first: str = "") 
 
 
 def richest_field(fields: pd.DataFrame, cells: pd.DataFrame, confidences: np.ndarray) -> str:
-    """The field whose cells most probably show the most different classes, of several the one with most cells.
+    """The field whose cells show the most different classes, each by its most probable one; then that of most cells.
 
     Parameters
     ----------
@@ -65,7 +47,7 @@ def richest_field(fields: pd.DataFrame, cells: pd.DataFrame, confidences: np.nda
 
 
 def find_cell(table: pd.DataFrame, image_id: str, cell_id: int, confidences: np.ndarray) -> int:
-    """Row of a cell in a table of cells; with `cell_id` 0 that of the cell of the field of which the model is surest.
+    """Row of a cell in a table of cells; with `cell_id` 0 the cell of the field with the highest probability.
 
     Parameters
     ----------
@@ -90,6 +72,6 @@ def find_cell(table: pd.DataFrame, image_id: str, cell_id: int, confidences: np.
 
 
 def probable_classes(confidences: np.ndarray, number: int) -> list[int]:
-    """The classes that some cell most probably shows, at most `number`, the most probable first; float (n, 19)."""
+    """The classes by their highest probability in any cell, float (n, 19): at most `number`, the highest first."""
     highest = np.nan_to_num(confidences).max(axis=0, initial=0)
     return [int(label) for label in np.argsort(-highest, kind="stable")[:number] if highest[label] > 0]

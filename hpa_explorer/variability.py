@@ -25,9 +25,9 @@ def rank_fields(confidences: np.ndarray, image_ids: Sequence[str], cell_ids: Seq
     -------
     pandas.DataFrame
         A row a class and field of `FEWEST` cells or more: `label`; `rank`, 1 for the field whose cells disagree
-        most, of equals the one of more cells, then the first by ID; `image_id`; `disagreement`, the mean difference
-        of two of its cells (`mean_difference`), 0…1; `n_cells`; `highest` and `lowest`, the cells of the highest and
-        the lowest probability, of equals that of the lowest number.
+        most (ties: more cells first, then by ID); `image_id`; `disagreement`, the mean difference of two of its cells
+        (`mean_difference`), 0…1; `n_cells`; `highest` and `lowest`, the cells of the highest and the lowest
+        probability (ties: the lowest number).
 
     Raises
     ------

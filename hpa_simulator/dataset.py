@@ -21,8 +21,8 @@ from hpa_simulator.plan import SPLITS, FieldPlan, pixel_size, plan_fields
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.labels import CLASS_NAMES
 from hpa_utils.masks import box_counts, counts_to_text, encode_mask
+from hpa_utils.parallel import spawn_settings
 from hpa_utils.paths import write_json
-from hpa_utils.processes import fit_for_children
 
 VERSION = 2  # raise it when the set gets easier or harder, and measure again what was measured on it
 SMALLEST = 128  # px: 41 µm; less would hold no cell
@@ -156,7 +156,7 @@ def _draw_all(write, plan, workers):
         return list(progress(map(write, plan)))
     # Fresh processes, since forking one that holds TensorFlow can hang; one thread each, since all cores are busy.
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        with fit_for_children():
+        with spawn_settings():
             results = pool.map(write, plan)
         return list(progress(results))
 

@@ -17,29 +17,14 @@ PIXEL_SIZE_UM = 0.08  # of the competition's fields
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set, opened by `open_dataset`.
-
-    Attributes
-    ----------
-    root : Path
-    folders : dict of str to Path
-        Image folder of each split there is, ``train`` before ``test``.
-    pixel_size_um : float
-        From ``dataset.json``, else 0.08.
-    files : dict of str to dict
-        Per split: image ID → sorted names of its channel files, from one directory listing.
-    labels : dict of str to numpy.ndarray
-        ``train.csv``: image ID → uint8 (19,). Empty without a train split.
-    sample_submission : pandas.DataFrame or None
-        `ID`, `ImageWidth`, `ImageHeight` of ``sample_submission.csv``, where there is one.
-    """
+    """A data set, opened by `open_dataset`."""
 
     root: Path
-    folders: dict
-    pixel_size_um: float
-    files: dict = field(repr=False)
-    labels: dict = field(repr=False)
-    sample_submission: pd.DataFrame | None = field(repr=False)
+    folders: dict[str, Path]  # image folder of each split there is, "train" before "test"
+    pixel_size_um: float  # from dataset.json, else 0.08
+    files: dict = field(repr=False)  # per split: image ID → sorted names of its channel files
+    labels: dict = field(repr=False)  # image ID → uint8 (19,) of train.csv; empty without a train split
+    sample_submission: pd.DataFrame | None = field(repr=False)  # as of `read_sample`, where the data set has one
 
     def image_ids(self, split: str) -> list[str]:
         """Sorted IDs of a split: those of ``train.csv`` or ``sample_submission.csv``, else of the files."""
@@ -54,13 +39,7 @@ class Dataset:
         return np.stack([self.labels[image_id] for image_id in image_ids]).astype(np.int8)
 
     def choose_splits(self, names: str) -> list[str]:
-        """The splits named in ``"train,test"``; empty for all there are.
-
-        Raises
-        ------
-        ValueError
-            If the data set does not have one.
-        """
+        """The splits named in ``"train,test"``, empty for all there are; ValueError if the data set lacks one."""
         chosen = [name.strip() for name in names.split(",")] if names else list(self.folders)
         missing = [name for name in chosen if name not in self.folders]
         if missing:
@@ -78,14 +57,8 @@ def open_dataset(root: str | Path) -> Dataset:
 
     ``train.csv`` + ``train/`` and/or ``test/`` (Kaggle's), ``train.csv`` + ``images/`` (a train split alone), or
     a folder of images (an unlabelled test split). The tables are checked here, so a bad one stops the run before
-    any work.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder, its images or the ``train.csv`` of its train split are missing.
-    ValueError
-        If a table is malformed (`read_label_table`), or ``dataset.json`` is.
+    any work: ValueError if one or ``dataset.json`` is malformed, FileNotFoundError if the folder, its images or the
+    ``train.csv`` of its train split are missing.
     """
     root = Path(root)
     if not root.is_dir():
@@ -101,15 +74,14 @@ def open_dataset(root: str | Path) -> Dataset:
     if not any(files.values()):
         raise FileNotFoundError(f"no fields in {root}: expected {{ID}}_green.png in train/, test/ or images/")
     labels = read_label_table(root / "train.csv") if "train" in folders else {}
-    return Dataset(root, folders, _pixel_size(root), files, labels, _sample_submission(root))
+    sample = root / "sample_submission.csv"
+    return Dataset(root, folders, _pixel_size(root), files, labels, read_sample(sample) if sample.is_file() else None)
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a CSV as text, no value turned into NaN; it must have the given columns and at least one row.
+    """Read a CSV as text, no value turned into NaN.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
+    Raises FileNotFoundError, or ValueError unless it has the given columns and at least one row.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
@@ -128,12 +100,8 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 def read_label_table(path: str | Path) -> dict[str, np.ndarray]:
     """Read ``train.csv``: image ID → label vector, uint8 (19,), in the order of the file.
 
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        Naming file and row, if it is empty, has no ``ID`` or ``Label``, an ID twice or with a path separator, or
-        a label that is no integer 0…18.
+    Raises FileNotFoundError, or ValueError, naming file and row, if it is empty, has no ``ID`` or ``Label``, an ID
+    twice or with a path separator, or a label that is no integer 0…18.
     """
     path = Path(path)
     table = read_csv(path, ("ID", "Label"))
@@ -145,6 +113,20 @@ def read_label_table(path: str | Path) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise ValueError(f"{path}, row {row} ({image_id}): {error}") from None
     return vectors
+
+
+def read_sample(path: str | Path) -> pd.DataFrame:
+    """Read ``sample_submission.csv``: `ID`, `ImageWidth`, `ImageHeight` (int, px) of each field.
+
+    Raises FileNotFoundError, or ValueError if it is malformed.
+    """
+    columns = ("ID", "ImageWidth", "ImageHeight")
+    table = read_csv(path, columns)
+    check_ids(table["ID"], path)
+    try:
+        return table[list(columns)].astype({"ImageWidth": int, "ImageHeight": int})
+    except ValueError as error:
+        raise ValueError(f"{path}: ImageWidth and ImageHeight must be whole numbers ({error})") from None
 
 
 def check_ids(image_ids, source: str | Path) -> None:
@@ -179,15 +161,3 @@ def _pixel_size(root: Path) -> float:
     if not 0.01 <= pixel_size <= 2:
         raise ValueError(f"{path}: pixel_size_um is {pixel_size}; expected 0.01…2 µm a pixel")
     return pixel_size
-
-
-def _sample_submission(root: Path) -> pd.DataFrame | None:
-    path = root / "sample_submission.csv"
-    if not path.is_file():
-        return None
-    table = read_csv(path, ("ID", "ImageWidth", "ImageHeight"))
-    check_ids(table["ID"], path)
-    try:
-        return table[["ID", "ImageWidth", "ImageHeight"]].astype({"ImageWidth": int, "ImageHeight": int})
-    except ValueError as error:
-        raise ValueError(f"{path}: ImageWidth and ImageHeight must be whole numbers ({error})") from None

@@ -10,28 +10,15 @@ TILE = 128, 1024  # hashes against hashes at a time: small enough to stay in a c
 
 
 def near_duplicates(hashes, others=None, distance: int = DISTANCE) -> np.ndarray:
-    """Pairs of fields whose hashes differ in few bits.
+    """Pairs of fields whose hashes differ in at most `distance` bits (0…64).
 
-    Every hash is compared with every other (XOR and a count of bits), so none is missed.
+    Every hash is compared with every other (XOR and a count of bits), so none is missed. Hashes are those of
+    `images.perceptual_hash`, 16 hexadecimal digits, as in the column `blue_hash` of the field table. An empty string (a
+    field set aside) and the hash of an even plane, which tells nothing, have no duplicates.
 
-    Parameters
-    ----------
-    hashes, others : sequence of str
-        `images.perceptual_hash` of fields, 16 hexadecimal digits, as in the column `blue_hash` of the field table.
-        Without `others` the pairs are those within `hashes`, each once. An empty string (a field set aside) and
-        the hash of an even plane, which tells nothing, have no duplicates.
-    distance : int
-        Bits (0…64) up to which two hashes are near.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (n, 2), sorted: positions in `hashes` and in `others`; i < j where there are no `others`.
-
-    Raises
-    ------
-    ValueError
-        If a hash is neither empty nor 16 hexadecimal digits, naming it, or the distance is no number of bits.
+    The pairs, int64 (n, 2), sorted, are positions in `hashes` and in `others`; without `others` both in `hashes`, the
+    smaller first. Raises ValueError if a hash is neither empty nor 16 hexadecimal digits, naming it, or the distance is
+    no number of bits.
     """
     if not 0 <= distance <= 64:
         raise ValueError(f"distance is {distance}; expected 0…64 bits")
@@ -54,10 +41,7 @@ def near_duplicates(hashes, others=None, distance: int = DISTANCE) -> np.ndarray
 def fields_repeated(fields: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """The fields of one field table that recur in another.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row a field: `image_id`, and `recurs_as`, the ID of the first of `others` that it nearly equals.
+    A row a field: `image_id`, and `recurs_as`, the ID of the first of `others` that it nearly equals.
     """
     pairs = near_duplicates(fields["blue_hash"], others["blue_hash"])
     pairs = pairs[np.unique(pairs[:, 0], return_index=True)[1]]

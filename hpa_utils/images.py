@@ -14,26 +14,11 @@ PERCENTILES = (1, 50, 99, 99.9)
 
 
 def read_field(folder: str | Path, image_id: str) -> np.ndarray:
-    """Read the four channels of a field.
+    """Read the four channels of a field: uint8 (H, W, 4), channel order red, green, blue, yellow.
 
-    Parameters
-    ----------
-    folder : path
-        Holds ``{image_id}_{red,green,blue,yellow}`` as png, jpg or tif, 8 or 16 bit. A colour file is reduced to
-        the channel it is named for (yellow: the mean of red and green).
-    image_id : str
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (H, W, 4), channel order red, green, blue, yellow.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the channels that are missing.
-    ValueError
-        If a file cannot be decoded, or the channels differ in size.
+    `folder` holds ``{image_id}_{red,green,blue,yellow}`` as png, jpg or tif, 8 or 16 bit. A colour file is reduced to
+    the channel it is named for (yellow: the mean of red and green). Raises FileNotFoundError naming the channels that
+    are missing, ValueError if a file cannot be decoded, or the channels differ in size.
     """
     files = channel_files(folder, image_id)
     missing = [channel for channel in CHANNELS if channel not in files]
@@ -55,9 +40,7 @@ def channel_files(folder: str | Path, image_id: str) -> dict[str, Path]:
 def field_size(folder: str | Path, image_id: str) -> tuple[int, int]:
     """Height and width of a field, px, from the header of one of its files.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
+    Raises FileNotFoundError if it has none, ValueError if that is no image.
     """
     files = channel_files(folder, image_id)
     if not files:
@@ -111,12 +94,8 @@ def describe_failure(folder: str | Path, image_id: str, error: Exception) -> dic
 def set_aside_unchanged(folders: dict[str, Path], set_aside: list[dict]) -> bool:
     """Whether the files of the fields set aside are still the ones that failed.
 
-    Parameters
-    ----------
-    folders : dict of str to Path
-        Image folder of each split; fields of other splits are passed over.
-    set_aside : list of dict
-        `image_id`, `split` and `error_files`, the `file_digest` of then.
+    Each field has `image_id`, `split` and `error_files`, the `file_digest` of then; `folders` are the image folders of
+    the splits, and fields of other splits are passed over.
     """
     return all(
         row["error_files"] == file_digest(folders[row["split"]], row["image_id"])

@@ -30,27 +30,10 @@ NEGATIVE = 18
 
 
 def parse_labels(text: str) -> np.ndarray:
-    """Turn a label string such as ``"16|0"`` into a vector.
+    """Turn a label string such as ``"16|0"`` into a vector, uint8 (19,), 1 where the class is named.
 
-    Parameters
-    ----------
-    text : str
-        Class numbers 0…18 joined by ``|``. A repeated number counts once.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, shape (19,), 1 where the class is named.
-
-    Raises
-    ------
-    ValueError
-        If a part of `text` is no integer 0…18, or `text` is empty.
-
-    Warns
-    -----
-    UserWarning
-        If 18 (Negative) stands beside other classes; all of them are kept.
+    A repeated number counts once. Raises ValueError if `text` is empty or a part of it no integer 0…18; warns if 18
+    (Negative) stands beside other classes, all of which are kept.
     """
     vector = np.zeros(N_CLASSES, np.uint8)
     for part in str(text).split("|"):

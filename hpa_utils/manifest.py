@@ -4,9 +4,9 @@ A notebook calls `begin` before its work and `finish` after it. The runner adds 
 parameters, inputs) and skips a notebook whose finished manifest still has the same one.
 """
 
-import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from hpa_utils.dataset import Dataset
 from hpa_utils.deadlines import OutOfTime
 from hpa_utils.paths import atomic_write, drop_temporaries, find_inputs, scoring_rerun, write_json
 
-FORMAT = 2  # raised when a table or file between the notebooks changes its meaning
-SECTIONS = ("format", "crops", "model", "augmentation", "training", "soft_labels", "prediction", "blending")
-SECTIONS += ("segmenter", "weights", "cells_fingerprint")
+FORMAT = 3  # raised when a table or file between the notebooks changes its meaning
 
 
 def begin(stage: str | Path) -> None:
@@ -28,9 +26,15 @@ def begin(stage: str | Path) -> None:
     Path(stage).mkdir(parents=True, exist_ok=True)
     drop_temporaries(stage)
     (Path(stage) / "manifest.json").unlink(missing_ok=True)
-    for earlier in find_inputs(Path(stage).name):
+    for earlier in find_inputs(stage_name(stage)):
         if not scoring_rerun() and not is_whole(earlier):
             _copy_lacking(earlier, Path(stage))
+
+
+def stage_name(stage: str | Path) -> str:
+    """Name of a stage's folder within its output root: ``02_segmentation``, or ``04_train/NAME`` for a named run."""
+    stage = Path(stage)
+    return f"{stage.parent.name}/{stage.name}" if re.match(r"\d\d_", stage.parent.name) else stage.name
 
 
 def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list[dict] = ()) -> None:
@@ -49,29 +53,40 @@ def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list
     write_json(Path(stage) / "manifest.json", {**content, "set_aside": list(set_aside)})
 
 
+def pause(stage: str | Path, reason: str) -> None:
+    """Write the manifest of a stage that had to stop before its end and can be gone on with."""
+    write_json(Path(stage) / "manifest.json", {"format": FORMAT, "complete": False, "paused": reason})
+
+
 def is_whole(stage: str | Path) -> bool:
     """Whether a stage has ended, and had time for all its fields."""
     found = read_manifest(stage)
     late = [row for row in found.get("set_aside", []) if row["error"].startswith(OutOfTime.__name__)]
-    return bool(found.get("complete")) and not late and not found["counts"].get("late fields")
+    return bool(found.get("complete")) and not late and not found["counts"].get("fields not predicted")
 
 
 def _copy_lacking(earlier: Path, stage: Path) -> None:
     """Copy the files that `stage` does not have yet, each in one rename; none that only their session vouches for."""
-    left_out = (".", stage.name, "manifest.json", "submission.csv")
-    files = [path for path in sorted(earlier.rglob("*")) if path.is_file() and not path.name.startswith(left_out)]
+    left_out, endings = (".", "manifest.json", "submission.csv"), (".ipynb", ".html")
+    files = [path for path in sorted(earlier.rglob("*")) if path.is_file() and path.suffix not in endings]
+    files = [path for path in files if not path.name.startswith(left_out)]
     lacking = [path for path in files if not (stage / path.relative_to(earlier)).exists()]
     for path in lacking:
         with atomic_write(stage / path.relative_to(earlier)) as temporary:
             shutil.copyfile(path, temporary)
     if lacking:
-        print(f"{stage.name} goes on from {earlier}: {len(lacking)} files copied")
+        print(f"{stage_name(stage)} goes on from {earlier}: {len(lacking)} files copied")
 
 
 def read_manifest(stage: str | Path) -> dict:
     """The manifest of a stage, or an empty dict if there is none that can be read."""
+    return read_json(Path(stage) / "manifest.json")
+
+
+def read_json(path: str | Path) -> dict:
+    """The object in a JSON file, or an empty dict if there is none that can be read."""
     try:
-        content = json.loads((Path(stage) / "manifest.json").read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
@@ -97,46 +112,35 @@ def split_fingerprint(dataset: Dataset, split: str) -> str:
     return digest([tables, dataset.files.get(split, {})])
 
 
-def configure(cls: type, section: str, config: str | Path = "", **values):
-    """Build a configuration dataclass: the given values, overridden by a section of a JSON file.
-
-    Parameters
-    ----------
-    cls : type
-        A frozen dataclass that validates itself.
-    section : str
-        Section of the file that belongs to it, such as ``"crops"``.
-    config : path
-        JSON file with one object a section; empty for none. A model folder's ``config.json`` is one.
-
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        Naming the file and the section or field that nobody knows.
-    """
-    overrides = _read_sections(Path(config)).get(section, {}) if config else {}
-    known = {field.name for field in dataclasses.fields(cls)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise ValueError(f"{config}: {section}.{unknown[0]} is unknown; there are {', '.join(sorted(known))}")
-    return cls(**{**values, **overrides})
-
-
 def read_config(model_folder: str | Path) -> dict:
     """A model folder's ``config.json``.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If it is missing or has no `crops`, `training` and `segmenter`.
+        If it is missing, was not written by 04_train, or by a version whose models cannot be used.
     """
     path = Path(model_folder) / "config.json"
-    content = _read_sections(path)
-    missing = [name for name in ("crops", "training", "segmenter") if name not in content]
+    if not path.is_file():
+        raise FileNotFoundError(f"{model_folder} is no model folder: it has no config.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        check_format(content.get("format"), path.parent)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    missing = [name for name in ("name", "training_round", "fold", "crops", "segmenter") if name not in content]
     if missing:
         raise ValueError(f"{path} has no {missing[0]}: it was not written by 04_train")
     return content
+
+
+def check_format(found: int | None, folder: Path) -> None:
+    """Raise ValueError unless a folder's manifest or configuration has today's format."""
+    if found != FORMAT:
+        raise ValueError(
+            f"{folder} was written by another version (format {found}, this one has {FORMAT}): "
+            "take another output root, or run the notebooks again"
+        )
 
 
 def check_same(section: str, first: dict, second: dict, first_folder: Path, second_folder: Path) -> None:
@@ -145,32 +149,5 @@ def check_same(section: str, first: dict, second: dict, first_folder: Path, seco
         if first.get(name) != second.get(name):
             raise ValueError(
                 f"{section}.{name} is {first.get(name)} in {first_folder} but {second.get(name)} in {second_folder}: "
-                f"make the latter again with `config={first_folder / 'config.json'}`"
+                f"make the latter again with `-p 03.model={first_folder}`"
             )
-
-
-def same_section(section: str, stages: list[Path]) -> dict:
-    """A section of the configuration that all these stages were made with.
-
-    Raises
-    ------
-    ValueError
-        If two of them differ (`check_same`).
-    """
-    found = [read_manifest(stage)["configuration"][section] for stage in stages]
-    for other, stage in zip(found, stages, strict=True):
-        check_same(section, found[0], other, stages[0], stage)
-    return found[0]
-
-
-def _read_sections(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"configuration {path} does not exist")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    unknown = sorted(set(content) - set(SECTIONS)) if isinstance(content, dict) else ["(no object)"]
-    if unknown:
-        raise ValueError(f"{path}: section {unknown[0]} is unknown; there are {', '.join(SECTIONS)}")
-    return content

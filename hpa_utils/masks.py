@@ -19,13 +19,7 @@ def encode_counts(mask: np.ndarray) -> bytes:
 
 
 def decode_counts(counts: bytes, height: int, width: int) -> np.ndarray:
-    """The mask, bool (H, W), of COCO counts.
-
-    Raises
-    ------
-    ValueError
-        If the counts describe no mask of this size.
-    """
+    """The mask, bool (H, W), of COCO counts; ValueError if they describe no mask of this size."""
     check_counts(counts, height, width)
     return coco.decode({"size": [height, width], "counts": counts}).astype(bool)
 
@@ -41,17 +35,10 @@ def check_counts(counts: bytes, height: int, width: int) -> None:
 
 
 def box_counts(mask: np.ndarray, y0: int, x0: int, height: int, width: int) -> bytes:
-    """COCO counts of a mask given only inside its box.
+    """COCO counts of a mask given only inside its box, which starts at row `y0`, column `x0`: bool (h, w).
 
-    Encoding the box alone is what makes writing the masks of a 2048² field cheap; the result is byte for byte
-    what `encode_counts` gives for the full-size mask.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (h, w), the part of the field that starts at row `y0`, column `x0`.
-    height, width : int
-        Size of the field, px.
+    `height` and `width` are the field's, px. Encoding the box alone is what makes writing the masks of a 2048² field
+    cheap; the result is byte for byte what `encode_counts` gives for the full-size mask.
     """
     columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)
     columns[:, 1:-1] = mask.T
@@ -79,13 +66,7 @@ def counts_to_text(counts: bytes) -> str:
 
 
 def text_to_counts(text: str) -> bytes:
-    """COCO counts of the competition's text.
-
-    Raises
-    ------
-    ValueError
-        If `text` is no base64, or not zlib inside.
-    """
+    """COCO counts of the competition's text; ValueError if it is no base64, or not zlib inside."""
     try:
         return zlib.decompress(base64.b64decode(text, validate=True))
     except (binascii.Error, zlib.error, ValueError) as error:
@@ -93,33 +74,17 @@ def text_to_counts(text: str) -> bytes:
 
 
 def encode_mask(mask: np.ndarray) -> str:
-    """Encode a mask as the competition does.
+    """Encode a mask, bool (H, W), as the competition does: COCO counts → zlib level 9 → base64.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (H, W).
-
-    Returns
-    -------
-    str
-        COCO counts → zlib level 9 → base64 (the competition's "Encoding" page).
+    Source: the competition's "Encoding" page.
     """
     return counts_to_text(encode_counts(mask))
 
 
 def decode_mask(text: str, height: int, width: int) -> np.ndarray:
-    """Decode a mask from the competition's text: the inverse of `encode_mask`.
+    """Decode a mask, bool (height, width), from the competition's text: the inverse of `encode_mask`.
 
-    Returns
-    -------
-    numpy.ndarray
-        bool (height, width).
-
-    Raises
-    ------
-    ValueError
-        If the text is damaged or belongs to a field of another number of pixels.
+    Raises ValueError if the text is damaged or belongs to a field of another number of pixels.
     """
     return decode_counts(text_to_counts(text), height, width)
 
@@ -127,10 +92,7 @@ def decode_mask(text: str, height: int, width: int) -> np.ndarray:
 def paint_labels(counts: list[bytes], numbers: list[int], height: int, width: int) -> np.ndarray:
     """Label image of disjoint masks, uint16 (height, width): `numbers[i]` where mask i is, 0 elsewhere.
 
-    Raises
-    ------
-    ValueError
-        If a mask does not fit the field, or two overlap.
+    Raises ValueError if a mask does not fit the field, or two overlap.
     """
     starts, ends, values = [], [], []
     for mask_counts, number in zip(counts, numbers, strict=True):

@@ -29,18 +29,21 @@ def find_out(out: str | Path = "") -> Path:
 
 
 def find_stage(out: str | Path, name: str) -> Path:
-    """Folder of an earlier stage: in the output root, else among Kaggle's inputs.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the notebook to run first.
-    """
+    """Folder of an earlier stage: in the output root, else among Kaggle's inputs (`find_stages`)."""
     return find_stages(out, name)[0]
 
 
-def find_stages(out: str | Path, name: str) -> list[Path]:
+def find_stages(out: str | Path, name: str, extra_outputs: str | Path = "") -> list[Path]:
     """Folders of an earlier stage: the one in the output root, else all that are attached, as shards are on Kaggle.
+
+    Parameters
+    ----------
+    out : path
+        Output root.
+    name : str
+        Such as ``02_segmentation`` or ``03_cell_crops/128``.
+    extra_outputs : path
+        Another output root whose stage is added; empty for none.
 
     Raises
     ------
@@ -51,39 +54,49 @@ def find_stages(out: str | Path, name: str) -> list[Path]:
     found = [folder for folder in [own, *find_inputs(name)] if (folder / "manifest.json").is_file()]
     if not found:
         raise FileNotFoundError(
-            f"no finished {name} in {Path(out)}: run that notebook first (`--notebooks {name[:2]}`)"
+            f"no finished {name} in {Path(out)}: run notebook {name[:2]} first; on Kaggle, attach its output "
+            "(Add Input → Notebook)"
         )
-    return [own] if found[0] == own else found
+    extra = [Path(extra_outputs) / name] if extra_outputs else []
+    if extra and not (extra[0] / "manifest.json").is_file():
+        raise FileNotFoundError(f"no finished {name} in {extra_outputs}: is it an output root?")
+    return ([own] if found[0] == own else found) + extra
 
 
-def listed_stages(roots: str, name: str) -> list[Path]:
-    """Folders of a stage in other output roots, joined by a comma; none for an empty text.
+def find_named(out: str | Path, stage: str) -> dict[str, Path]:
+    """The named folders of a stage, such as crop sets or models: name → folder, those of the output root first.
+
+    A name found in several places is taken from the output root, else from the first input.
+    """
+    places = [Path(out) / stage, *find_inputs(stage)]
+    found = [path.parent for place in places for path in sorted(place.glob("*/manifest.json"))]
+    return {folder.name: folder for folder in reversed(found)}
+
+
+def find_only(out: str | Path, stage: str) -> str:
+    """Name of the only named folder of a stage (`find_named`).
 
     Raises
     ------
     FileNotFoundError
-        Naming the first root that has not finished that stage.
+        If there is none.
+    ValueError
+        If there are several to choose from.
     """
-    folders = [Path(root.strip()) / name for root in roots.split(",") if root.strip()]
-    for folder in folders:
-        if not (folder / "manifest.json").is_file():
-            raise FileNotFoundError(f"no finished {name} in {folder.parent}: is it an output root?")
-    return folders
+    names = sorted(find_named(out, stage))
+    if not names:
+        raise FileNotFoundError(
+            f"nothing finished in {Path(out) / stage}: run notebook {stage[:2]} first; on Kaggle, attach its output "
+            "(Add Input → Notebook)"
+        )
+    if len(names) > 1:
+        raise ValueError(f"{Path(out) / stage} holds {', '.join(names)}: name one of them in the parameters")
+    return names[0]
 
 
-def find_model(out: str | Path, folder: str | Path = "") -> Path:
-    """A model folder: the one given, else ``04_train`` of the output root.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the given folder has no ``config.json``, or 04 has not run.
-    """
-    if not folder:
-        return find_stage(out, "04_train")
-    if not (Path(folder) / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} is no model folder: it has no config.json")
-    return Path(folder)
+def run_name(name: str, training_round: int, fold: int) -> str:
+    """Folder of a model in 04_train, such as ``b0-128-r1-f0``, or ``b0-128-r2-all`` for one of all fields."""
+    return f"{name}-r{training_round}-{'all' if fold < 0 else f'f{fold}'}"
 
 
 def find_inputs(name: str) -> list[Path]:

@@ -4,9 +4,7 @@ A part holds the fields that `plan_parts` gives it, whatever the number of worke
 the key of the configuration and the input that it was made from. A part whose key matches is never made again.
 """
 
-import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +54,8 @@ CELLS = pa.schema(
     }
 )
 
+CELL_COLUMNS = [f"p{number:02d}" for number in range(N_CLASSES)]  # probabilities of a cell, in tables of scores
+
 
 def plan_parts(image_ids: list[str]) -> list[list[str]]:
     """Cut sorted IDs into parts of max(8, min(200, n // 16)) fields."""
@@ -65,18 +65,12 @@ def plan_parts(image_ids: list[str]) -> list[list[str]]:
 
 def field_row(image_id: str, split: str, field: np.ndarray, n_cells: int, labels, pixel_size: float) -> dict:
     """Row of the field table for a field, uint8 (H, W, 4), that was read and segmented."""
-    return {
-        "image_id": image_id,
-        "split": split,
+    return error_row(image_id, split, labels, pixel_size, "", "") | {
         "height": field.shape[0],
         "width": field.shape[1],
-        "pixel_size_um": pixel_size,
         "n_cells": n_cells,
-        "labels": labels,
         "percentiles": images.field_percentiles(field).ravel(),
         "blue_hash": images.perceptual_hash(field[..., 2]),
-        "error": "",
-        "error_files": "",
     }
 
 
@@ -97,36 +91,18 @@ def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, 
     }
 
 
-@contextlib.contextmanager
-def part_writer(path: str | Path, schema: pa.Schema, key: str, plain: tuple[str, ...] = ()) -> Iterator:
-    """A Parquet writer whose file gets its final name in one rename when the block ends well.
-
-    Parameters
-    ----------
-    key : str
-        What the part is made from; see `part_key`.
-    plain : tuple of str
-        Columns that hold compressed data already.
-    """
-    columns = ["list.element" if pa.types.is_list(field.type) else "" for field in schema]
-    columns = [".".join(filter(None, (name, inner))) for name, inner in zip(schema.names, columns, strict=True)]
-    others = [column for column in columns if column.partition(".")[0] not in plain]
-    options = {
-        "compression": {column: "SNAPPY" if column in others else "NONE" for column in columns},
-        "use_dictionary": others,  # a dictionary of crops would only be in the way
-        "write_statistics": others,
-    }
-    # the writer leaves a file that it opened itself open when the disk is full
+def write_table(path: str | Path, table: pa.Table | pd.DataFrame, metadata: dict[str, str]) -> None:
+    """Write a Parquet file with metadata beside its rows, under its final name in one rename."""
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    # pyarrow leaves a file that it opened itself open when the disk is full
     with atomic_write(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-        with pq.ParquetWriter(file, schema.with_metadata({"key": key}), **options) as writer:
-            yield writer
+        pq.write_table(table.replace_schema_metadata(metadata), file)
 
 
 def write_part(path: str | Path, rows: list[dict], schema: pa.Schema, key: str, metadata: dict | None = None) -> None:
-    """Write the rows of one part under its final name, in one rename, with the `key` they were made from."""
-    with part_writer(path, schema, key) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        writer.add_key_value_metadata(metadata or {})
+    """Write the rows of one part with the `key` that they were made from."""
+    write_table(path, pa.Table.from_pylist(rows, schema=schema), {"key": key} | (metadata or {}))
 
 
 def part_metadata(path: str | Path) -> dict[str, str]:
@@ -149,11 +125,12 @@ def read_part(path: str | Path, columns: list[str] | None = None) -> pd.DataFram
 
 
 def remove_stale_parts(folder: str | Path, plan: list) -> None:
-    """Remove the parts in `folder` that `plan` (all shards) does not have or would make anew: leftovers."""
+    """Remove the parts in `folder` that `plan` (all shards) does not have or would make anew."""
     keys = {part.name: part.key for part in plan}
     for path in Path(folder).glob("part-*.parquet"):
         if part_key(path) != keys.get(path.name, "?"):
             path.unlink()
+            path.with_suffix(".crops").unlink(missing_ok=True)  # what a crop set has beside its index
 
 
 def list_parts(folders: str | Path | list[Path], split: str = "*") -> list[Path]:
@@ -171,8 +148,8 @@ def list_parts(folders: str | Path | list[Path], split: str = "*") -> list[Path]
     return sorted(found, key=lambda path: path.name)
 
 
-def read_parts(folders: str | Path | list[Path], columns: list[str] | None = None) -> pd.DataFrame:
-    """All parts of a table in one or several folders, in the order of their names.
+def read_parts(folders: str | Path | list[Path], columns: list[str] | None = None, split: str = "*") -> pd.DataFrame:
+    """All parts of a table in one or several folders, or those of one split, in the order of their names.
 
     Raises
     ------
@@ -181,9 +158,22 @@ def read_parts(folders: str | Path | list[Path], columns: list[str] | None = Non
     ValueError
         If two parts hold the same field.
     """
-    parts = {path: read_part(path, columns) for path in list_parts(folders)}
+    parts = {path: read_part(path, columns) for path in list_parts(folders, split)}
     check_disjoint({path: part["image_id"] for path, part in parts.items() if "image_id" in part})
     return pd.concat(list(parts.values()), ignore_index=True)
+
+
+def part_of(folders: list[Path], table: str, split: str, image_id: str) -> Path:
+    """The part of a table that holds a field, such as its cells."""
+    for path in list_parts([folder / table for folder in folders], split):
+        if (pq.read_table(path, columns=["image_id"])["image_id"].to_numpy() == image_id).any():
+            return path
+    raise FileNotFoundError(f"no {table} of field {image_id}")
+
+
+def percentile_array(fields: pd.DataFrame) -> np.ndarray:
+    """Brightness of the fields of a field table, float32 (n, 4 channels, 4 of p1, p50, p99, p99.9)."""
+    return np.asarray(fields["percentiles"].tolist(), np.float32).reshape(-1, 4, 4)
 
 
 def check_disjoint(image_ids: dict) -> None:
@@ -220,29 +210,14 @@ def label_matrix(fields: pd.DataFrame) -> np.ndarray:
     return np.stack(fields["labels"]).astype(np.int8) if len(fields) else np.zeros((0, N_CLASSES), np.int8)
 
 
-def cells_fingerprint(cells: pd.DataFrame | Iterable[pd.DataFrame]) -> str:
-    """SHA-256 of which cell is where: image IDs, cell numbers and masks, in the order of the IDs.
+def cells_fingerprint(cells: pd.DataFrame) -> str:
+    """SHA-256 of which cell is where: image IDs, cell numbers and masks of a cell table, in the order of the IDs.
 
     Whatever is keyed by cell number stores it, since the numbers of another segmentation mean other cells.
-
-    Parameters
-    ----------
-    cells : pandas.DataFrame, or iterable of them
-        The cell table; or its parts one after the other, whose IDs follow each other.
-
-    Raises
-    ------
-    ValueError
-        If the IDs of a part do not follow those of the part before, as those of one data set do.
     """
-    digest, last = hashlib.sha256(), ""
-    for part in [cells] if isinstance(cells, pd.DataFrame) else cells:
-        ordered = part.sort_values(["image_id", "cell_id"], kind="stable")
-        if len(ordered) and ordered["image_id"].iloc[0] <= last:
-            raise ValueError(f"the cells of {ordered['image_id'].iloc[0]} come after those of {last}: run 02 again")
-        for image_id, cell_id, rle in zip(ordered["image_id"], ordered["cell_id"], ordered["rle"], strict=True):
-            digest.update(f"{image_id}:{cell_id}:".encode() + rle)
-            last = image_id
+    digest, ordered = hashlib.sha256(), cells.sort_values(["image_id", "cell_id"], kind="stable")
+    for image_id, cell_id, rle in zip(ordered["image_id"], ordered["cell_id"], ordered["rle"], strict=True):
+        digest.update(f"{image_id}:{cell_id}:".encode() + rle)
     return digest.hexdigest()
 
 
@@ -252,32 +227,12 @@ def check_cells(stored: str, cells: pd.DataFrame, source: str | Path) -> None:
         raise ValueError(f"{source} belongs to another cell table: its cell numbers mean other cells; make it again")
 
 
-@contextlib.contextmanager
-def keyed_writer(path: str | Path, schema: pa.Schema, fingerprint: str, **options) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer of a cell-keyed table, which `read_keyed` reads; one rename when the block ends well.
-
-    Parameters
-    ----------
-    fingerprint : str
-        Of the cell table (`cells_fingerprint`).
-    **options
-        Of `pyarrow.parquet.ParquetWriter`.
-    """
-    schema = schema.with_metadata({**(schema.metadata or {}), "cells_fingerprint": fingerprint})
-    with atomic_write(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-        with pq.ParquetWriter(file, schema, **options) as writer:
-            yield writer
-
-
 def write_keyed(path: str | Path, table: pd.DataFrame, fingerprint: str) -> None:
     """Write a cell-keyed table (out-of-fold scores, predictions) with the fingerprint of its cell table."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with keyed_writer(path, arrow.schema, fingerprint) as writer:
-        writer.write_table(arrow)
+    write_table(path, table, {"cells_fingerprint": fingerprint})
 
 
 def read_keyed(path: str | Path, cells: pd.DataFrame) -> pd.DataFrame:
     """Read a cell-keyed table, refusing one that belongs to other cells (`check_cells`)."""
-    arrow = pq.read_table(path)
-    check_cells((arrow.schema.metadata or {}).get(b"cells_fingerprint", b"").decode(), cells, path)
-    return arrow.to_pandas()
+    check_cells(part_metadata(path).get("cells_fingerprint", ""), cells, path)
+    return read_part(path)

@@ -48,7 +48,8 @@ stage = paths.find_out(out) / "01_eda"
 manifest.begin(stage)
 rng = np.random.default_rng(seed)
 splits = {split: dataset.image_ids(split) for split in dataset.folders}
-print({split: f"{len(ids):,} fields" for split, ids in splits.items()}, "at", dataset.pixel_size_um, "µm/px")
+for split, ids in splits.items():
+    print(f"{split}: {len(ids):,} fields at {dataset.pixel_size_um} µm a pixel")
 
 # %% [markdown]
 # ## Labels
@@ -67,6 +68,8 @@ if len(labels):
     display(eda.co_occurrence(labels))
     sets = pd.Series([format_labels(row) for row in labels]).value_counts()
     display(sets.head(10).rename("fields").rename_axis("the most frequent label sets").to_frame())
+    how_many = pd.Series(labels.sum(axis=1)).value_counts(normalize=True).sort_index()
+    display(how_many.mul(100).round(1).rename("% of fields").rename_axis("labels of a field").to_frame())
 
 # %% [markdown]
 # ## Sizes

@@ -11,18 +11,19 @@
 # %% [markdown]
 # # 2 · Finding the cells
 #
-# Every field is cut into cells, and each cell is measured. Cells come from hpacellseg's networks where they are
-# installed (the competition's truth was made from their masks), else from a watershed, or from masks made elsewhere.
+# A microscope's picture of one place, four channels of it, is a *field* (of view). Every field is cut into cells, and
+# each cell is measured. Cells come from hpacellseg's networks where they are installed (the competition's truth was
+# made from their masks), else from a watershed, or from masks made elsewhere.
 #
 # - **Reads** the data set.
 # - **Writes** `02_segmentation/`: the field table `fields/part-*.parquet` and the cell table `cells/part-*.parquet`.
 # - **Takes** 15 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
 #
 # hpacellseg on Kaggle, without internet: attach `rdizzl3/hpacellsegmentatormodelweights` (the two `.pth` files) and a
-# data set with the source of pytorch_zoo, of whose classes they are made; both are found by themselves. Elsewhere see
-# `requirements-hpacellseg.txt`. If PyTorch will not load the weights as plain data, the
-# error names their SHA-256 to give below. Masks of hpacellseg that somebody published spare hours of quota:
-# `segmenter` masks with their folder as `masks`.
+# data set with the source of pytorch_zoo, which defines the networks' classes; both are found by themselves. Elsewhere
+# see `requirements-hpacellseg.txt`. If PyTorch will not load the weights as plain data, the error names their SHA-256
+# to give below. To save hours of GPU quota, take masks of hpacellseg that somebody published: `segmenter` masks with
+# their folder as `masks`.
 
 # %%
 import sys
@@ -46,68 +47,89 @@ shown: int = 6  # fields shown with outlines
 
 # %%
 import functools
+import warnings
 
 import numpy as np
+import pandas as pd
 
 from hpa_utils import deadlines, manifest, paths, shards, tables
 from hpa_utils.dataset import open_dataset
+from hpa_utils.parallel import map_parts
 from hpa_utils.plots import segmentation as plots
-from hpa_utils.running.fanout import fanout
 from hpa_utils.segmentation import choose_segmenter, estimate_bytes, plan_segmentation, report, segment_part
+from hpa_utils.segmentation.masks_elsewhere import has_mask, hit_ious, read_labels
 
 # %%
 dataset = open_dataset(paths.find_data(data))
 stage = paths.find_out(out) / "02_segmentation"
 chosen = dataset.choose_splits(splits)
-weights = (hpacellseg_weights, hpacellseg_sha256)
 reference = Path(masks) if masks else dataset.root / "masks"
-name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, reference, *weights)
-print(f"{name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um} µm/px)")
+name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, reference, hpacellseg_weights, hpacellseg_sha256)
+print(f"segmenter {name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um} µm/px)")
 
 # %% [markdown]
 # ## Segment and measure
-# Fields are independent, so parts of them go to worker processes. A part that is there already, from the same files
-# and the same segmenter, is not made again. With a deadline, fields that are not begun in time are set aside.
+# Fields are independent, so parts of them go to worker processes. A part that an earlier run has made from the same
+# files with the same segmenter is kept. A field that cannot be read is set aside with its reason, and tried again when
+# its files change. With a deadline, fields that are not begun in time are set aside.
 
 # %%
 manifest.begin(stage)
 plan = plan_segmentation(dataset, chosen, segment, stage, deadlines.stop_time(deadline, stage.name))
 parts = shards.select_shard(plan, shard)
 print(shards.check_disk_space(estimate_bytes(parts), stage, shard))
+if name == "hpacellseg":  # one GPU is used from one process
+    workers, scheduler = 1, ""
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())
-# hpacellseg's networks use one GPU from one process
-done = fanout(write, parts, 1 if name == "hpacellseg" else workers, "" if name == "hpacellseg" else scheduler)
+done = map_parts(write, parts, workers, scheduler)
 for table in ("fields", "cells"):
     tables.remove_stale_parts(stage / table, plan)
-print(f"{sum(part['reused'] for part in done)} of {sum(part['fields'] for part in done)} fields were there already")
+n_fields, n_kept = (sum(part[count] for part in done) for count in ("fields", "reused"))
+print(f"fields done now: {n_fields - n_kept:,}; kept from an earlier run: {n_kept:,}")
 
 # %%
 fields, cells = tables.read_parts(stage / "fields"), tables.read_parts(stage / "cells")
+read = fields[fields["error"] == ""]
 set_aside = tables.failed_fields(fields)
 tables.check_some_left(fields)
-print(f"{len(cells):,} cells in {len(fields):,} fields, {len(set_aside)} fields set aside")
+print(f"{len(cells):,} cells; fields segmented: {len(read):,}; fields set aside: {len(set_aside):,}")
 for row in set_aside[:10]:
-    print("set aside:", row["image_id"], row["error"])
+    print(f"set aside: {row['image_id']}: {row['error']}")
+
 
 # %% [markdown]
 # ## Look at them
 # Outlines on a few fields drawn at random.
 
+
 # %%
+def show(rows, titles):
+    """Display fields with the outlines of their cells; nothing where there are none."""
+    pictures = [report.field_and_labels(dataset, cells, row) for row in rows]
+    if pictures:
+        display(plots.outlines(*zip(*pictures), titles))
+
+
 rng = np.random.default_rng(0)
-read = fields[fields["error"] == ""]
-looked_at = list(read.iloc[np.sort(rng.permutation(len(read))[:shown])].itertuples())
-pictures = [report.field_and_labels(dataset, cells, row) for row in looked_at]
-titles = [f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells" for row in looked_at]
-if pictures:
-    display(plots.outlines(*zip(*pictures), titles))
+drawn = list(read.iloc[np.sort(rng.permutation(len(read))[:shown])].itertuples())
+show(drawn, [f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells" for row in drawn])
 
 # %% [markdown]
 # ## Counts and areas
 # A cell cut by the image border shows only a part of itself; its share of the outline on the border is kept.
 
 # %%
-display(report.summary(fields, cells))
+of_split, cell_split = read.groupby("split"), cells["split"]
+summary = {
+    "fields": of_split.size(),
+    "without cells": (read["n_cells"] == 0).groupby(read["split"]).sum(),
+    "cells": of_split["n_cells"].sum(),
+    "cells a field (median)": of_split["n_cells"].median(),
+    "cell µm² (median)": report.areas_um2(fields, cells).groupby(cell_split).median(),
+    "nucleus µm² (median)": report.areas_um2(fields, cells, "nucleus_area").groupby(cell_split).median(),
+    "share at the border": (cells["edge_fraction"] > 0).groupby(cell_split).mean(),
+}
+display(pd.DataFrame(summary).round(2))
 if len(cells):
     display(plots.counts_and_areas(fields, cells), plots.border_cells(cells))
 
@@ -118,25 +140,46 @@ if len(cells):
 
 # %%
 suspects = report.suspects(fields, cells)
-print(f"{len(suspects)} of {len(read)} fields look wrong")
+print(f"fields that look wrong: {len(suspects)} of {len(read)}")
+if len(suspects):
+    display(suspects.head(20))
 worst = list(suspects.head(shown).itertuples())
-if worst:
-    pictures = [report.field_and_labels(dataset, cells, row) for row in worst]
-    titles = [f"{row.image_id[:8]}: {row.n_cells} cells, {row.why}" for row in worst]
-    display(suspects.head(20), plots.outlines(*zip(*pictures), titles))
+show(worst, [f"{row.image_id[:8]}: {row.n_cells} cells, {row.why}" for row in worst])
+
 
 # %% [markdown]
 # ## Against reference masks
 # Where the data set has masks of its cells, as simulated fields and some public sets do, at most fifty fields are
 # compared: a cell is a hit where its overlap with a reference cell (IoU) is at least 0.6, as in the competition.
 
+
 # %%
-agreement, total = report.compare_with_masks(fields, cells, reference)
-if name == "masks" or agreement.empty:
-    print("nothing to compare with: " + ("the cells are the masks" if name == "masks" else f"no masks in {reference}"))
+def compare(row):
+    """How the cells of a field agree with its reference mask; None, with a warning, where the mask is damaged."""
+    try:
+        mask = read_labels(reference, row.image_id, (row.height, row.width))
+    except Exception as error:
+        warnings.warn(f"not compared: {error}", stacklevel=2)
+        return None
+    ious, n = hit_ious(report.labels_of(cells, row), mask), int(mask.max())
+    f1 = 2 * len(ious) / (row.n_cells + n) if row.n_cells + n else 1.0
+    counts = {"cells": row.n_cells, "reference": n, "hits": len(ious)}
+    return {"image_id": row.image_id, **counts, "F1": f1, "IoU": ious.mean() if len(ious) else np.nan}
+
+
+# %%
+known = read[read["image_id"].map(functools.partial(has_mask, reference)).astype(bool)]
+some = [] if name == "masks" else known.sample(min(50, len(known)), random_state=0).itertuples()
+agreement = pd.DataFrame([found for found in map(compare, some) if found])
+if name == "masks":
+    print("nothing to compare: the cells are the masks")
+elif agreement.empty:
+    print(f"nothing to compare: no masks of these fields in {reference}")
 else:
-    print(f"{total.hits} hits among {total.cells} cells and {total.reference} of {reference}: F1 {total.f1:.3f}")
-    display(agreement.head(10), plots.agreement(agreement, total, reference.name))
+    total = agreement[["hits", "cells", "reference"]].sum()
+    f1 = 2 * total["hits"] / max(total["cells"] + total["reference"], 1)
+    print(f"{total['hits']} hits among {total['cells']} cells and {total['reference']} of {reference}: F1 {f1:.3f}")
+    display(agreement.sort_values("F1").head(10).round(3), plots.agreement(agreement, reference.name))
 
 # %%
 fingerprints = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}

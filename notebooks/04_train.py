@@ -11,17 +11,19 @@
 # %% [markdown]
 # # 4 · Learning cells from field labels
 #
-# One network with 19 sigmoids looks at one cell at a time. Each cell inherits its field's labels, which are wrong for
-# many cells, but never name a class that no cell of the field could have. ImageNet weights first train the new head
-# alone, then the deeper blocks. With `rounds=2` models of folds score the cells that they have not seen; these scores
-# become soft labels, from which a last model learns, in all fields.
+# One network with 19 outputs looks at one cell at a time. In the first round each cell inherits the labels of its field
+# of view: wrong for many cells, but never a class that no cell of the field could have. In a second round each learns
+# soft labels, made from the scores of models that had not seen its field.
 #
-# - **Reads** the bags of `03_cell_crops/` and the tables of `02_segmentation/`, train split; human grades of cells
-#   (`cell_scores.csv`) where the data set has them, and its cell-level truth only to score.
-# - **Writes** `04_train/`: the model folder (`model.keras`, `config.json`, `history.csv`, `folds.csv`,
-#   `oof.parquet`, `soft_labels.parquet`, `scores.json`, `calibration.json`).
-# - **Takes** 3 minutes on the demo's 160 fields and 200 passes, crops of 96 px, 2 cores and no GPU
-#   (`benchmarks/demo.py`). Interrupted, it goes on where it was.
+# This notebook trains **one** model, of one fold, in one round. `python -m hpa_utils run --folds 0,1 --rounds 2` runs
+# it once a model. With several GPUs, or with `HPA_DEVICES=2`, models are trained side by side, a process each.
+#
+# - **Reads** a crop set of `03_cell_crops/` and the tables of `02_segmentation/`, train split; grades by people
+#   (`cell_scores.csv`) where the data set has them; its cell-level truth only to score.
+# - **Writes** the model folder `04_train/NAME/`: `model.keras`, `config.json`, `history.csv`, `oof.parquet` (scores of
+#   the held-out fields' cells), `scores.json`.
+# - **Takes** 3 minutes on the demo's 160 fields, crops of 96 px, 2 cores and no GPU (`benchmarks/demo.py`). It saves
+#   its state after each epoch; interrupted, it goes on from there.
 
 # %%
 import sys
@@ -32,110 +34,200 @@ sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggl
 # %% tags=["parameters"]
 data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
-more: str = ""  # output roots whose train bags are mixed in, joined by a comma
+extra_outputs: str = ""  # another output root whose train cells are learned, too
+name: str = ""  # name of the model, to which round and fold are added; empty: backbone and crop set
+crops: str = ""  # name of the crop set; empty: the only one
+fold: int = 0  # the fold held out; -1: none, the model learns all fields
+n_folds: int = 5  # folds the fields are split into
+training_round: int = 1  # 1: cells inherit their field's labels; 2: soft labels from the models of round 1
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
-rounds: int = 1  # 1 learns inherited labels; further ones soft labels made by the one before, the last in all fields
-epochs: int = 120  # passes over the fields with the blocks of the backbone trained
-cells_per_bag: int = 1  # cells drawn from a field in a step
-bags_per_batch: int = 32  # fields in a step
-folds: int = 5  # parts the fields are split into
-trained_folds: int = 1  # how many of them get a model; two or more for further rounds
+epochs: int = 20  # with the backbone trained
+steps_per_epoch: int = 0  # 0: a pass over the fields, and at least 40
+batch_size: int = 32  # cells a step, each of another field
 seed: int = 0
-config: str = ""  # JSON of overrides, sections model, augmentation, training and soft_labels
+deadline: float = 0.0  # Unix time before which training stops, to be gone on with; 0: none
 
 # %%
 import numpy as np
 import pandas as pd
 
-from hpa_utils import inference, manifest, model, paths, tables, training
-from hpa_utils.crops import Bags
+from hpa_utils.model.backend import keras  # Keras, without TensorFlow's start-up lines
+from keras import layers, ops
+
+from hpa_utils import manifest, model, model_folders, paths, prediction, scoring, tables, training, weak_labels
+from hpa_utils.batches import CellBatches
+from hpa_utils.crop_sets import open_crops
 from hpa_utils.dataset import open_dataset
+from hpa_utils.labels import N_CLASSES
 from hpa_utils.plots import train as plots
-from hpa_utils.scoring import confident_mistakes, grade_labels, ranking_scores, read_truth, reliability, truth_labels
 
 # %%
 dataset, root = open_dataset(paths.find_data(data)), paths.find_out(out)
-stage = root / "04_train"
-segmented = paths.find_stages(root, "02_segmentation") + paths.listed_stages(more, "02_segmentation")
-cropped = paths.find_stages(root, "03_cell_crops") + paths.listed_stages(more, "03_cell_crops")
-given = {"backbone": backbone, "rounds": rounds, "epochs": epochs, "seed": seed, "folds": folds}
-given |= {"cells_per_bag": cells_per_bag, "bags_per_batch": bags_per_batch, "trained_folds": trained_folds}
-recipe = training.configure_recipe(config, **given)
-settings, crops = recipe.training, manifest.same_section("crops", cropped)
-segmenter = manifest.read_manifest(segmented[0])["configuration"]["segmenter"]
-print(training.choose_devices(settings.precision), *recipe.sections().items(), sep="\n")
-
-# %%
-bags = Bags([folder / "bags" for folder in cropped], "train")
-fields, cells = (tables.read_parts([folder / table for folder in segmented]) for table in ("fields", "cells"))
-fields = fields.set_index("image_id", drop=False).loc[bags.table["image_id"]].reset_index(drop=True)
-cells = cells[cells["image_id"].isin(fields["image_id"])].reset_index(drop=True)
-bags.check_cells(cells)
-fold = training.split_fields(fields, settings.folds, settings.seed, settings.samples)
-print(f"{len(bags):,} bags with {len(cells):,} cells; fields of each class in each fold:")
-display(pd.DataFrame(bags.labels).groupby(fold).sum().rename_axis("fold"))
+crop_set = crops or paths.find_only(root, "03_cell_crops")
+cells, fields, cell_table = open_crops(root, crop_set, "train", extra_outputs)
+percentiles, labels = tables.percentile_array(fields), tables.label_matrix(fields)
+name = name or f"{backbone}-{crop_set}"
+stage = root / "04_train" / paths.run_name(name, training_round, fold)
+print(f"{stage.name}: {len(cells):,} cells of {len(fields):,} fields on {training.use_device()}")
 
 # %% [markdown]
-# ## What is known of single cells
-# Human grades, where there are some, take the place of inherited labels. A field labelled Mitotic spindle has one or
-# two dividing cells, found without labels by their nucleus and shape; these candidates are for a person to look at.
+# ## Folds
+# Every class is spread evenly, and near-duplicates stay together. Fields of one sample share labels and looks: give
+# a table of them (`ID,sample`) as `groups_csv`, or scores out of fold will be optimistic.
 
 # %%
-grades, unmatched = training.graded_cells(dataset.root, cells, fields)
-print(f"{len(grades)} grades of our cells, {len(unmatched)} that match none")
-spindles = training.spindle_cells(cells, fields)
-candidates = pd.concat(spindles).sort_values("score", ascending=False)
-if len(candidates):
-    display(plots.spindle_sheet(bags, candidates.head(24)))
-first = training.first_labels(settings.labels, cells, fields)
+groups_csv = ""
+fold_of = weak_labels.split_fields(fields, n_folds, seed, groups_csv)
+learned, held_out = np.flatnonzero((fold_of != fold) | (fold < 0)), np.flatnonzero((fold_of == fold) & (fold >= 0))
+display(pd.DataFrame(labels).groupby(fold_of).sum().rename_axis("fold").rename_axis("fields of class", axis=1).T)
+
+# %% [markdown]
+# ## What each cell is to learn
+# The labels of its field. From the second round on they are softened: of all cells whose field has a label, those
+# get most of it whose own score and whose field's score are high. Class 18 keeps the field's label.
+
+# %%
+inherited = labels[cells.field].astype(np.float32)
+targets = inherited
+if training_round > 1:
+    scores = model_folders.out_of_fold(root, name, training_round - 1, n_folds, cells, cell_table)
+    of_field = prediction.sigmoid(prediction.field_mean(prediction.logit(scores), cells.field))
+    targets = weak_labels.soft_labels(inherited, scores * of_field, rate=0.6, floor=0.25)
+    shares = weak_labels.shown_shares(inherited, targets)
+    display(shares.round(2).T, plots.soft_label_shares(shares))
+
+# %% [markdown]
+# What people graded takes the place of what was inherited. A field labelled Mitotic spindle has one or two dividing
+# cells, found without labels by their nucleus and shape: these candidates are to look at, and with `use_spindles` they
+# alone carry the label and are drawn first.
+
+# %%
+use_cell_grades, use_spindles = True, False
+grades, unmatched = weak_labels.graded_cells(dataset.root, cell_table, fields)
+print(f"{len(grades)} grades of these cells, {len(unmatched)} that match none of them")
+graded_rows = cells.find(grades)
+if use_cell_grades:
+    targets = weak_labels.use_grades(targets, graded_rows, grades)
+candidates, similar = weak_labels.spindle_cells(cell_table, fields)
+display(plots.spindle_sheet(cells, candidates.sort_values("score", ascending=False)))
+preferred = None
+if use_spindles:
+    targets, preferred = weak_labels.mark_spindles(targets, inherited, cells.find(candidates), cells.find(similar))
+
+# %% [markdown]
+# ## The network
+# A four-channel EfficientNet with ImageNet's weights, average and maximum pooling, one dense layer. Red, blue and
+# yellow are stretched by the field's percentiles; green keeps its brightness, which tells a dim protein from none.
+
+# %%
+net, pretrained = model.build_backbone(backbone, cells.size)
+
+
+def build_network():
+    """One cell in, 19 logits out."""
+    crop = keras.Input((cells.size, cells.size, 4), name="crop")
+    percentile = keras.Input((4, 4), name="percentiles")
+    features = net(model.FieldNormalisation()(crop, percentile))
+    pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
+    pooled = layers.Dropout(0.2, seed=seed)(layers.Concatenate()(pooled))
+    rare = keras.initializers.Constant(-2.0)  # a class is in some 12 % of the fields
+    head = layers.Dense(N_CLASSES, kernel_initializer=keras.initializers.GlorotUniform(seed), bias_initializer=rare,
+                        dtype="float32", name="head")  # fmt: skip
+    return keras.Model([crop, percentile], head(pooled), name="cell_network")
+
+
+# %% [markdown]
+# Augmentation wraps the network, so the saved model does without it.
+
+# %%
+keras.utils.set_random_seed(seed)
+network = build_network()
+augmentation = keras.Sequential([model.RandomRightAngles(seed=seed), model.RandomGreen(0.3, seed=seed)])
+trained = keras.Model(network.input, network([augmentation(network.input[0]), network.input[1]]))
+
+# %% [markdown]
+# ## Loss, learning rate, phases
+# The new head is trained first, alone; then all of the backbone at a lower rate.
+
+
+# %%
+def label_loss(labels, logits):
+    """Cross-entropy of 19 independent classes; a label of -1 is ignored."""
+    known = ops.cast(labels >= 0, logits.dtype)
+    cross_entropy = ops.softplus(logits) - ops.maximum(labels, 0.0) * logits
+    return ops.sum(known * cross_entropy, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1.0)
+
+
+def compile_phase(share, learning_rate, steps):
+    """Make a share of the backbone's blocks trainable; warm-up to the learning rate, then a cosine to a hundredth."""
+    model.unfreeze(net, share)
+    warm_up = max(1, steps // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 10, max(1, steps - warm_up), alpha=0.01, warmup_target=learning_rate, warmup_steps=warm_up
+    )
+    trained.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4, global_clipnorm=1.0), loss=label_loss)
+
+
+steps = steps_per_epoch or max(40, -(-len(learned) // batch_size))
+phases = {"head": {"epochs": 1, "share": 0.0, "learning_rate": 1e-3},
+          "fine_tune": {"epochs": epochs, "share": 1.0, "learning_rate": 3e-4}}  # fmt: skip
+
+# %% [markdown]
+# ## A batch as the network gets it
+
+# %%
+batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, preferred=preferred)
+(shown, brightness), learning = batches[0]
+changed = model.FieldNormalisation()(augmentation(shown[:16], training=True), brightness[:16])
+display(plots.batch_sheet(ops.convert_to_numpy(changed), [plots.names_of(row > 0) for row in learning[:16]]))
 
 # %% [markdown]
 # ## Train
-
-# %%
-if settings.find_rate:
-    display(plots.tried_rates(training.try_rates(bags, np.arange(len(bags)), crops["size"], recipe)))
+# Held-out cells are scored after each epoch, by the labels of their fields and, where there are some, people's grades.
 
 # %%
 manifest.begin(stage)
-pd.DataFrame({"image_id": bags.table["image_id"], "fold": fold}).to_csv(stage / "folds.csv", index=False)
-trained = training.fit_rounds(bags, fold, crops["size"], recipe, stage, cells, fields, first, grades, spindles)
-oof, models = trained.oof, trained.models
+given = {"crop set": crop_set, "fold": fold, "batch_size": batch_size, "steps": steps, "seed": seed, "phases": phases}
+key = training.recipe_key(given, pretrained, trained, targets, learned, cells.cell_id)
+lengths = {phase: options["epochs"] for phase, options in phases.items()}
+checkpoint = training.Checkpoint(stage / "state.npz", key, batches, lengths, deadline)
+callbacks = [checkpoint]
+if len(held_out):
+    seen = weak_labels.visible(len(cells), graded_rows, grades)
+    watched = training.watched_cells(cells, held_out, np.flatnonzero((seen >= 0).any(axis=1)))
+    known = np.where(seen >= 0, seen, inherited)[watched]
+    callbacks = [training.Validation(network, cells, percentiles, watched, known, label_loss), checkpoint]
 
 # %%
-trained.history.to_csv(stage / "history.csv", index=False)
-display(plots.learning_curves(trained.history))
-model.summary(models[0], settings.bags_per_batch, settings.cells_per_bag, settings.ema > 0)
-tables.write_keyed(stage / "oof.parquet", oof, tables.cells_fingerprint(cells))
-training.write_soft_labels(stage / "soft_labels.parquet", trained.soft, cells)
-display(plots.soft_label_shares(training.positive_shares(trained.soft, fields)))
+for phase, options in phases.items():
+    compile_phase(options["share"], options["learning_rate"], options["epochs"] * steps)
+    begun, end = checkpoint.begin(trained, phase), checkpoint.ends[phase]
+    if begun < end and not checkpoint.stopped:
+        trained.fit(batches, initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
+
+# %%
+history = pd.DataFrame(checkpoint.history)
+display(plots.learning_curves(history))
 
 # %% [markdown]
-# ## Fields and cells out of fold
-# How well scores rank what was not trained on: the fields that carry a label above the others, and, where people
-# graded cells or the data set has cell-level truth, the cells that show it. What scores are worth, by the fields'
-# labels and the grades (never by the truth, which real data do not have), goes into `calibration.json`. All this is
-# of the models of folds: the last model of several rounds has seen every field.
+# ## Scores out of fold
+# How well the model ranks what it was not trained on: the fields that carry a label above the others, and, where
+# people graded cells or the data set has cell-level truth, the cells that show it.
 
 # %%
-by_field = oof.drop_duplicates("image_id")
-labels = bags.labels[bags.table["image_id"].isin(by_field["image_id"])]
-known = {"fields": (labels, by_field[model.FIELD_COLUMNS].to_numpy())}
-seen = oof.merge(cells, on=["image_id", "cell_id"], how="left")
+rows = np.flatnonzero(np.isin(cells.field, held_out))
+probabilities = prediction.sigmoid(prediction.predict_logits(network, cells, percentiles, rows)).astype(np.float32)
+oof = cells.keys().iloc[rows].assign(**dict(zip(tables.CELL_COLUMNS, probabilities.T)))
+_, first = np.unique(cells.field[rows], return_index=True)
+ranked = {"fields": (inherited[rows][first], prediction.field_mean(probabilities, cells.field[rows])[first])}
 if dataset.truth_path("train"):
-    truth = truth_labels(read_truth(dataset.truth_path("train")), seen, fields)
-    known["cells, by truth"] = truth, seen[model.CELL_COLUMNS].to_numpy()
+    truth = scoring.read_truth(dataset.truth_path("train"))
+    ranked["cells, by truth"] = scoring.truth_labels(truth, oof.merge(cell_table, "left"), fields), probabilities
 if len(grades):
-    known["cells, by people"] = grade_labels(grades, seen), seen[model.CELL_COLUMNS].to_numpy()
-scores = {name: ranking_scores(*pair) for name, pair in known.items()}
-paths.write_json(stage / "scores.json", scores)
-inference.write_calibration(stage, inference.fit_calibration(oof, cells, fields, grade_labels(grades, seen)))
-
-# %%
-for name, found in scores.items():
-    display(plots.class_scores(found, f"{name}, out of fold"))
-if len(oof):
-    display(plots.reliability_diagram({name: reliability(*pair) for name, pair in known.items()}))
+    ranked["cells, by people"] = weak_labels.visible(len(cells), graded_rows, grades)[rows], probabilities
+scores = {title: scoring.ranking_scores(*pair) for title, pair in ranked.items()} if len(rows) else {}
+for title, found in scores.items():
+    display(plots.class_scores(found, f"{title}, out of fold"))
 
 # %% [markdown]
 # ## The most confident mistakes
@@ -143,15 +235,20 @@ if len(oof):
 
 # %%
 if len(oof):
-    display(plots.mistakes(bags, confident_mistakes(fields, oof, 12)))
+    display(plots.mistakes(cells, scoring.confident_mistakes(fields, oof, 12), fields))
 
 # %% [markdown]
 # ## The model folder
 
 # %%
-training.save_models(stage, models)
-described = {"format": manifest.FORMAT, "crops": crops, **recipe.sections(), "segmenter": segmenter}
-described |= {"weights": trained.weights, "cells_fingerprint": tables.cells_fingerprint(cells)}
-paths.write_json(stage / "config.json", described)
-counts = {"train fields": len(bags), "models": len(models), "epochs": len(trained.history)}
-manifest.finish(stage, {**described, "model_sha256": manifest.digest(stage / "model.keras")}, counts)
+segmented = manifest.read_manifest(paths.find_stage(root, "02_segmentation"))["configuration"]
+cropped = manifest.read_manifest(paths.find_stage(root, f"03_cell_crops/{crop_set}"))["configuration"]
+config = {"format": manifest.FORMAT, "name": name, "training_round": training_round, "fold": fold, "n_folds": n_folds}
+config |= {"crops": cropped["crops"], "segmenter": segmented["segmenter"], "weights": pretrained, **given}
+if checkpoint.finished:
+    model_folders.save_model(stage, network, config, history, oof, scores, tables.cells_fingerprint(cell_table))
+    counts = {"train fields": len(learned), "epochs": len(history)}
+    manifest.finish(stage, config | {"model_sha256": manifest.digest(stage / "model.keras")}, counts)
+    checkpoint.discard()
+else:
+    manifest.pause(stage, f"stopped after epoch {len(history)}, before the deadline")

@@ -11,13 +11,14 @@
 # %% [markdown]
 # # 5 · Predictions and submission
 #
-# Every cell gets 19 probabilities, mixed with its field's. The submission names each cell by its mask.
+# Every cell gets 19 probabilities, the mean over models and views of its crop, mixed with those of its field. The
+# submission names each cell by its mask.
 #
-# - **Reads** the data set, the tables of `02_segmentation/`, the bags of `03_cell_crops/` and model folders.
+# - **Reads** the data set, the tables of `02_segmentation/`, the crop sets of `03_cell_crops/` and model folders.
 # - **Writes** `05_inference/`: `predictions.parquet`, `submission.csv`, and `scores.json` where the data set has
 #   cell-level truth.
 # - **Takes** 15 s on the demo's 40 fields with 689 cells, 2 cores and no GPU (`benchmarks/demo.py`). Interrupted, it
-#   goes on where it was; with a deadline it does what fits.
+#   goes on where it was. With a deadline it takes as many models and views as there is time for.
 
 # %%
 import sys
@@ -28,136 +29,189 @@ sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggl
 # %% tags=["parameters"]
 data: str = ""  # data set root; empty: HPA_DATA, else Kaggle's mount, else runs/demo/data
 out: str = ""  # output root; empty: HPA_OUT, else /kaggle/working, else runs/demo/out
-model: str = ""  # model folders that predict together, joined by a comma; empty: 04_train of the output root
+model: str = ""  # model folder, or a folder of several that predict together; empty: 04_train of the output root
 split: str = ""  # split to predict; empty: test, or train where there is no test split
-config: str = ""  # JSON of overrides, sections prediction and blending
-views: int = 1  # flips and turns of each cell that are averaged, 1, 2, 4 or 8; with a deadline the most
-batch: int = 64  # cells a step; with a deadline the fewest
+tta: int = 1  # flips and turns of each crop that are averaged: 1, 2, 4 or 8
 deadline: float = 0.0  # Unix time by which to be done; 0: none, on Kaggle 7.5 h after the session's start
 shown: int = 4  # fields shown with their predictions
 
 # %%
-import dataclasses
-import warnings
+import time
 
+import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from hpa_utils import inference, manifest, paths, scoring, tables
-from hpa_utils.crops import Bags
+from hpa_utils import deadlines, inference, manifest, model_folders, paths, scoring, tables
+from hpa_utils.crop_sets import CropSet
 from hpa_utils.dataset import open_dataset
+from hpa_utils.labels import N_CLASSES
 from hpa_utils.plots import inference as plots
 from hpa_utils.plots.train import class_scores
-from hpa_utils.scoring.ledger import blend_ledger
-from hpa_utils.segmentation import report
+from hpa_utils.prediction import as_confidences, check_tta, field_max, field_mean, logit, sigmoid
+from hpa_utils.segmentation.report import field_and_labels
 
 # %%
-dataset, root = open_dataset(paths.find_data(data)), paths.find_out(out)
-stage, folders = root / "05_inference", inference.find_models(root, model)
-segmented, cropped = (paths.find_stages(root, name) for name in ("02_segmentation", "03_cell_crops"))
-prediction = manifest.configure(inference.PredictionConfig, "prediction", config, views=views, batch=batch)
-blending = manifest.configure(inference.BlendConfig, "blending", config)
-split = split or ("test" if "test" in dataset.folders else "train")
+dataset, root, views = open_dataset(paths.find_data(data)), paths.find_out(out), range(check_tta(tta))
+stage, split = root / "05_inference", split or ("test" if "test" in dataset.folders else "train")
+until, is_rerun = deadlines.stop_time(deadline, "05_inference"), paths.scoring_rerun()
 if split == "train":
-    print("The data set has no test split to predict: these are predictions of the train split,")
-    print("for fields the model may have been trained on.")
+    print("No test split: these are predictions of the train split, for fields the model may have learned.")
+segmented = paths.find_stages(root, "02_segmentation")
+fields = tables.read_parts([folder / "fields" for folder in segmented], split=split)
+cells = tables.read_parts([folder / "cells" for folder in segmented], split=split)
+field = pd.factorize(cells["image_id"])[0]
+print(f"{len(fields):,} fields with {len(cells):,} cells")
 
 # %% [markdown]
 # A valid submission comes first, every field Negative as a whole, should anything go wrong later.
 
 # %%
 manifest.begin(stage)
-listed = tables.list_parts([made / "fields" for made in segmented], split)
-fields = pd.concat(map(tables.read_part, listed), ignore_index=True)
 sample = dataset.sample_submission if split == "test" else None
 rows, submission = scoring.submission_rows(fields, sample), stage / "submission.csv"
-inference.join_rows([], rows, submission)
-on_kaggle = paths.on_kaggle() and split == "test"
-if on_kaggle:
-    scoring.publish_submission(submission)
-print(f"{len(rows):,} fields in the submission; {len(fields):,} segmented, {fields['n_cells'].sum():,} cells")
+
+
+def write_submission(confidences, predicted):
+    """Write the rows of the predicted cells; on Kaggle where it is looked for, too."""
+    scoring.write_submission(submission, rows, cells, cells[predicted], confidences[predicted])
+    if paths.on_kaggle() and split == "test":
+        scoring.publish_submission(submission)
+
+
+write_submission(np.zeros((len(cells), N_CLASSES), np.float32), np.zeros(len(cells), bool))
+
+# %% [markdown]
+# ## From scores to confidences
+# A cell's own score times its field's: a field where most cells show a class is surer evidence than one cell. Two
+# classes are left out of that. Of twenty cells one divides, so a mitotic spindle (11) is mixed with the highest of its
+# field; a cell that shows nothing (18) may well lie in a field that shows something.
+
 
 # %%
-ensemble = inference.open_ensemble(folders)
-manifest.check_same("crops", ensemble.crops, manifest.same_section("crops", cropped), folders[0], cropped[0])
+def blend(own, field):
+    """Confidences (n, 19) of cells from their own probabilities (n, 19) and the number of each one's field (n,)."""
+    confidences = own * sigmoid(field_mean(logit(own), field))
+    confidences[:, 11] = own[:, 11] * field_max(own, field)[:, 11]
+    confidences[:, 18] = own[:, 18]
+    return as_confidences(confidences)
+
+
+# %% [markdown]
+# ## Models
+
+# %%
+folders = model_folders.find_models(root, model)
+configs = {folder: manifest.read_config(folder) for folder in folders}
+digests = {folder: manifest.digest(folder / "model.keras") for folder in folders}
+networks = {folder: inference.load_network(folder) for folder in folders}
+sets = {config["crops"]["name"]: config for config in configs.values()}
+parts = {name: inference.open_parts(root, config, split, fields, cells) for name, config in sets.items()}
 segmenter = manifest.read_manifest(segmented[0])["configuration"]["segmenter"]
-if segmenter != ensemble.segmenter:
-    warnings.warn(f"cells come from {segmenter}, the model learned cells from {ensemble.segmenter}", stacklevel=1)
-print(f"{len(ensemble.models)} models", prediction, blending, sep="\n")
+for folder in folders:
+    learned = configs[folder]["segmenter"]
+    told = "" if learned == segmenter else f"; it learned cells of {learned}, these come from {segmenter}"
+    print(f"{folder.name}: crops {configs[folder]['crops']['name']}{told}")
 
 # %% [markdown]
 # ## Predict
-# Part by part, so that memory does not grow with the number of fields. With a deadline the first cells are timed, and
-# as many models and views taken as fit.
+# A pass is one model on one view of all crops. After each pass the submission is written anew, so that too little time
+# costs passes, not fields. What is predicted is kept part by part: a run that was cut goes on from there.
 
 # %%
-until = inference.find_deadline(deadline, prediction)
-planned = (cropped, segmented, split, rows, stage, ensemble, prediction)
-parts = inference.plan_predictions(*planned, timed=until < float("inf"))
-outcome = inference.predict_parts(parts, stage, ensemble, prediction, blending, until, not paths.scoring_rerun())
-print(outcome)
-
-# %% [markdown]
-# ## Submission
-# One row a field, 19 lines a cell: `label confidence mask`. A field without cells gets its whole area as Negative.
-
-# %%
-late = inference.join_rows(parts, rows, submission)
-if on_kaggle:
-    scoring.publish_submission(submission)
-inference.join_predictions(parts, segmented, split, stage / "predictions.parquet")
-sample_file = dataset.root / "sample_submission.csv"
-findings = scoring.validate_submission(submission, sample_file if sample is not None else "")
-size = submission.stat().st_size / 1e6
-print(f"submission.csv: {len(rows)} fields, {size:.1f} MB, {len(findings)} findings", *findings[:10], sep="\n")
-print(f"{late} fields with cells were left without a prediction, for lack of time")
+sums, count, done = np.zeros((len(cells), N_CLASSES)), np.zeros(len(cells)), 0
+for view, folder in tqdm([(view, folder) for view in views for folder in folders], unit="pass", file=sys.stdout):
+    for part in parts[configs[folder]["crops"]["name"]]:
+        if time.time() < until:
+            path = stage / "scores" / f"{folder.name}-view{view}" / part.name
+            sums[part.rows] += inference.predict_part(part, networks[folder], view, path, digests[folder], not is_rerun)
+            count[part.rows] += 1
+    predicted = count > 0
+    own = sums / np.maximum(count, 1)[:, None]
+    write_submission(blend(own, field), predicted)
+    done += time.time() < until
+    if time.time() >= until:
+        print(f"the time is over: {done} of {len(views) * len(folders)} passes are whole")
+        break
 
 # %%
-listed = tables.list_parts([made / "cells" for made in segmented], split)
-cells = pd.concat(map(tables.read_part, listed), ignore_index=True)
-predictions = tables.read_keyed(stage / "predictions.parquet", cells)
-confidences = inference.blend(predictions, cells, blending, ensemble.calibration)
-if len(predictions):
-    display(plots.confidence_histogram(confidences))
+late = fields["image_id"].isin(cells["image_id"]) & ~fields["image_id"].isin(cells["image_id"][predicted])
+table = cells.loc[predicted, ["image_id", "cell_id"]].astype({"cell_id": np.int64})
+table = table.assign(**dict(zip(tables.CELL_COLUMNS, own[predicted].astype(np.float32).T)))
+tables.write_keyed(stage / "predictions.parquet", table, tables.cells_fingerprint(cells))
+sample_file = dataset.root / "sample_submission.csv" if sample is not None else ""
+findings = scoring.validate_submission(submission, sample_file)
+print(f"submission.csv: {len(rows):,} fields, {submission.stat().st_size / 1e6:.1f} MB, {len(findings)} findings")
+print(*findings[:10], sep="\n")
+print(f"{late.sum()} fields keep their placeholder row, for lack of time" if late.any() else "all cells are predicted")
+
+# %%
+confidences = blend(own, field)
+if len(table):
+    display(plots.confidence_histogram(confidences[predicted]))
 
 # %% [markdown]
 # ## Cells with their predictions
 # The class each cell shows most probably, by its own score before the field's is mixed in.
 
 # %%
-by_field = predictions.groupby("image_id", sort=False).indices
-for row in fields[fields["image_id"].isin(by_field)].head(shown).itertuples():
-    field, labels = report.field_and_labels(dataset, cells, row)
-    own = predictions.iloc[by_field[row.image_id]]
-    display(plots.predicted_field(field, labels, own, row.image_id[:8]))
+for row in fields[fields["image_id"].isin(table["image_id"])].head(shown).itertuples():
+    picture, labels = field_and_labels(dataset, cells, row)
+    places = np.flatnonzero(cells["image_id"] == row.image_id)
+    display(plots.predicted_field(picture, labels, cells["cell_id"].iloc[places], own[places], row.image_id[:8]))
 
 # %% [markdown]
 # ## The most confident cells of each class
 # The protein channel, each cell stretched by itself. A class whose best cells do not look like it was not learned.
 
 # %%
-if len(predictions) and not late:
-    display(plots.most_confident(Bags([made / "bags" for made in cropped], split), confidences))
+if len(table):
+    crops = CropSet(paths.find_stages(root, f"03_cell_crops/{next(iter(sets))}"), split)
+    of_crops = np.full((len(crops), N_CLASSES), np.nan)
+    of_crops[crops.find(cells[predicted])] = confidences[predicted]
+    display(plots.most_confident(crops, of_crops))
 
 # %% [markdown]
 # ## Score
-# And the ledger: what each step of the blend gains or costs, the others staying as they are.
+# And what each step of the blend is worth here: the score of other blends of the same predictions.
+
+
+# %%
+def match(truth):
+    """Every predicted cell in every class against the true cells; `reranked` gives it other confidences."""
+    own = cells[predicted].merge(fields[["image_id", "height", "width"]], "left").rename(columns={"rle": "counts"})
+    every = own.loc[own.index.repeat(N_CLASSES), ["image_id", "height", "width", "counts"]].reset_index(drop=True)
+    every = every.assign(label=np.tile(np.arange(N_CLASSES), len(own)), confidence=confidences[predicted].ravel())
+    return scoring.match_detections(truth, every)
+
+
+def with_class(label, values):
+    """The blend with the confidences (n,) of one class replaced."""
+    return np.where(np.arange(N_CLASSES) == label, values[:, None], confidences)
+
 
 # %%
 truth, scores = dataset.truth_path(split), {}
 if truth:
-    scores = scoring.score_submission(truth, submission)
-    paths.write_json(stage / "scores.json", scores)
+    scores, matches = scoring.score_submission(truth, submission), match(scoring.read_truth(truth))
     print(f"mean average precision over 19 classes: {scores['mean_average_precision']:.4f}")
     display(class_scores(scores, "Average precision of single cells at mask IoU 0.6"))
-    known = scoring.read_truth(truth), fields, cells, predictions
-    display(blend_ledger(*known, ensemble.calibration, blending).round(4))
+    mean, highest = sigmoid(field_mean(logit(own), field)), field_max(own, field)
+    blends = {"the blend above": confidences, "cells alone": own, "cell × highest of its field": own * highest}
+    blends |= {"cell × mean probability of its field": own * field_mean(own, field)}
+    blends |= {"class 11 alone": with_class(11, own[:, 11])}
+    blends |= {"class 11 × mean of its field": with_class(11, own[:, 11] * mean[:, 11])}
+    blends |= {"class 18 as 1 − the highest other": with_class(18, 1 - own[:, :18].max(axis=1))}
+    found = {title: scoring.score_matches(matches.reranked(v[predicted].ravel())) for title, v in blends.items()}
+    ablation = pd.Series({title: one["mean_average_precision"] for title, one in found.items()}, name="mAP").to_frame()
+    display(ablation.assign(difference=ablation["mAP"] - ablation["mAP"].iloc[0]).round(4))
+    paths.write_json(stage / "scores.json", scores)
 else:
     (stage / "scores.json").unlink(missing_ok=True)
     print("the data set has no cell-level truth for this split: no score")
 
 # %%
-described = {"split": split, "segmenter": segmenter, "crops": ensemble.crops, "models": ensemble.digests}
-described |= {"prediction": dataclasses.asdict(prediction), "blending": dataclasses.asdict(blending)}
-counts = {"fields": len(fields), "cells": len(cells), "predicted": len(predictions), "late fields": late}
-counts |= {"models × views": outcome.plans, "findings": len(findings)}
+described = {"split": split, "segmenter": segmenter, "models": {folder.name: digests[folder] for folder in folders}}
+counts = {"fields": len(fields), "cells": len(cells), "predicted": len(table), "fields not predicted": int(late.sum())}
+counts |= {"models": len(folders), "views": len(views), "findings": len(findings)}
 manifest.finish(stage, described, counts | ({"mAP": round(scores["mean_average_precision"], 4)} if scores else {}))

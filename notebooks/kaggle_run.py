@@ -11,11 +11,12 @@
 # %% [markdown]
 # # Several notebooks in one Kaggle kernel
 #
-# papermill runs them in order, each in a process of its own, as `python -m hpa_utils run` does on a laptop.
+# papermill runs them in order, each in a kernel of its own, as `python -m hpa_utils run` does on a laptop. Two models
+# of 04 are trained side by side, one on each T4.
 #
-# - **Reads** the competition's data, and where 04 is not among the notebooks the attached model folders.
-# - **Writes** the folder of each notebook, and `submission.csv`. What an attached earlier output already holds is left
-#   out, and what was cut goes on from there. In the scoring run all of the test split is done anew.
+# - **Reads** the competition's data and the attached outputs. Runs that they hold finished are left out, runs that
+#   were cut go on. With 05 but without 04, all attached models predict the test split.
+# - **Writes** the folders of the runs, and `submission.csv`. In the scoring run all of the test split is done anew.
 # - **Takes** what they take.
 
 # %%
@@ -25,20 +26,26 @@ from pathlib import Path
 sys.path += ["..", *(str(p.parent) for g in ("*", "*/*/*") for p in Path("/kaggle/input").glob(f"{g}/hpa_utils"))]
 
 # %% tags=["parameters"]
-notebooks: str = "01,02,03,04,05"  # which; without 04 only the test split is done, with the attached models
+notebooks: str = "01,02,03,04,05"  # which
 preset: str = ""  # named set of parameters, in notebooks/presets.json
-assignments: str = ""  # NAME=VALUE or 04.NAME=VALUE, with a space between them
-hours: float = 0.0  # from now, in which 02, 03 and 05 are to be done: one deadline for the three; 0: none
+folds: str = ""  # folds of 04, such as 0,1; empty: the preset's
+rounds: int = 0  # rounds of 04; 0: the preset's
+runs: str = ""  # only the runs of these names, such as b0-128-r1-f0,b0-128-r1-f1; empty: all
+assignments: dict = {}  # {"NAME": value} or {"04.NAME": value}, over the preset's
+hours: float = 0.0  # from now, after which no work is begun; 0: no deadline
 
 # %%
 import time
 
-from hpa_utils import paths
+from hpa_utils.paths import find_out
 from hpa_utils.running.notebooks import run_notebooks
 
 # %%
-out = paths.find_out()
-models = [] if "04" in notebooks else paths.find_stages(out, "04_train")
-chosen = assignments.split() + ([f"deadline={time.time() + 3600 * hours}"] if hours else [])
-call = {"notebooks": notebooks, "preset": preset, "assignments": tuple(chosen)}
-print("results:", run_notebooks(out=str(out), model=",".join(map(str, models)), **call))
+numbers, end = notebooks.split(","), time.time() + 3600 * hours
+model = "attached" if "05" in numbers and "04" not in numbers else ""
+given = {"deadline": end} if hours else {}
+if hours and "04" in numbers and "05" in numbers:
+    given["04.deadline"] = end - 3600  # 05 needs time, too
+given = tuple(f"{name}={value}" for name, value in (given | assignments).items())
+options = {"preset": preset, "model": model, "folds": folds, "rounds": rounds, "runs": runs}
+print("results:", run_notebooks(out=str(find_out()), notebooks=notebooks, assignments=given, **options))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from hpa_utils.manifest import digest
 from hpa_utils.model import BACKBONES, block_names, build_backbone, build_lite0, unfreeze
 from hpa_utils.model import weights as pretrained
 from hpa_utils.model.efficientnet import IMAGENET_MEAN, IMAGENET_STD
@@ -101,7 +102,7 @@ def test_four_channel_b0_from_the_attached_file_sees_a_colour_image_as_the_publi
     # the net as built divides by 255 and has a Normalization that does nothing yet; published, it scales like this
     scaled = 255 * (image[..., :3] / 255 - IMAGENET_MEAN) / IMAGENET_STD
     assert_same(features(four, image), features(three, scaled.astype(np.float32)))
-    assert loaded == {"name": "efficientnetb0_notop.h5", "sha256": pretrained.file_sha256(attached)}
+    assert loaded == {"name": "efficientnetb0_notop.h5", "sha256": digest(attached)}
 
 
 def test_four_channel_v2b0_from_a_path_sees_a_colour_image_as_kerass_own_does(tmp_path):
@@ -113,31 +114,24 @@ def test_four_channel_v2b0_from_a_path_sees_a_colour_image_as_kerass_own_does(tm
     assert loaded["name"] == "mine.weights.h5"
 
 
-def test_lite0_takes_a_file_of_its_own_with_as_many_channels_as_it_has(tmp_path):
-    first, _ = build_backbone("lite0", SIZE, "none")
-    first.save_weights(tmp_path / "lite0.weights.h5")
-    second, _ = build_backbone("lite0", SIZE, str(tmp_path / "lite0.weights.h5"))
-    image = image_with_yellow_at_zero("lite0")
-    assert_same(features(second, image), features(first, image))
-
-
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("name", ["whole.h5", "net.weights.h5"])
-def test_a_file_of_another_network_is_refused_with_the_first_layer_that_differs(tmp_path, name):
-    def net(*filters):
-        inputs = keras.Input((8, 8, 3))
-        x = inputs
+def test_a_file_fills_its_own_network_from_three_or_four_channels_and_no_other(tmp_path, name, channels):
+    def net(*filters, channels=4):
+        x = inputs = keras.Input((8, 8, channels))
         for number, count in enumerate(filters):
             x = keras.layers.Conv2D(count, 3, name=f"block{number}_conv")(x)
         return keras.Model(inputs, x)
 
-    path = tmp_path / name
-    net(4, 5).save(path) if name == "whole.h5" else net(4, 5).save_weights(path)
-    with pytest.raises(ValueError, match=rf"{name}.*\(3, 3, 4, 5\).*block1_conv.*\(3, 3, 4, 6\)"):
-        pretrained.load_file(net(4, 6), path)
-    with pytest.raises(ValueError, match="the file lacks layer block2_conv"):
-        pretrained.load_file(net(4, 5, 6), path)
-    with pytest.raises(ValueError, match="the network lacks layer block1_conv"):
-        pretrained.load_file(net(4), path)
+    path, source, model = tmp_path / name, net(4, 5, channels=channels), net(4, 5)
+    source.save(path) if name == "whole.h5" else source.save_weights(path)
+    pretrained.load_file(model, lambda channels: net(4, 5, channels=channels), path)
+    image = np.random.default_rng(0).uniform(0, 1, (1, 8, 8, 4)).astype(np.float32)
+    image[..., channels:] = 0
+    assert_same(features(model, image), features(source, image[..., :channels]))
+    for filters in ((4, 6), (4, 5, 6)):
+        with pytest.raises(ValueError, match=f"{name} does not hold the weights of this network: ."):
+            pretrained.load_file(net(*filters), lambda channels, own=filters: net(*own, channels=channels), path)
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path):
@@ -149,32 +143,23 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
             build_backbone("lite0", SIZE, str(tmp_path / name))
 
 
-@pytest.mark.parametrize(("name", "weights"), [("lite0", "nowhere.h5"), ("b0", "nowhere.h5")])
-def test_missing_weight_files_are_named(name, weights):
-    with pytest.raises(FileNotFoundError, match=weights):
-        build_backbone(name, SIZE, weights)
-
-
-def test_an_unknown_backbone_is_named_with_those_there_are():
+def test_missing_weight_files_and_unknown_backbones_are_named():
+    with pytest.raises(FileNotFoundError, match="nowhere.h5 do not exist"):
+        build_backbone("lite0", SIZE, "nowhere.h5")
     with pytest.raises(ValueError, match="'b9' is unknown; there are lite0, b0"):
         build_backbone("b9", SIZE, "none")
 
 
-def test_a_weight_file_of_another_hash_is_not_unpickled(tmp_path):
+def test_a_weight_file_is_unpickled_only_with_the_right_hash_and_then_only_tensors(tmp_path):
     path = tmp_path / "lite0.pth"
     path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(ValueError, match="not unpickled"):
         pretrained.read_torch_file(path, pretrained.LITE0_SHA256)
-
-
-def test_even_with_the_right_hash_nothing_but_tensors_is_unpickled(tmp_path):
-    path = tmp_path / "lite0.pth"
-    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(ValueError, match="asks for os.system"):
-        pretrained.read_torch_file(path, pretrained.file_sha256(path))
+        pretrained.read_torch_file(path, digest(path))
 
 
-def test_unfreezing_takes_the_last_blocks_and_no_batch_norm_unless_told_to():
+def test_unfreezing_takes_the_last_blocks_and_no_batch_norm():
     backbone, _ = build_backbone("lite0", SIZE, "none")
     assert len(block_names(backbone)) == 18
     assert unfreeze(backbone, 0.0) == 0 and not backbone.trainable_weights
@@ -182,10 +167,16 @@ def test_unfreezing_takes_the_last_blocks_and_no_batch_norm_unless_told_to():
     assert {weight.path.split("/")[0].split("_")[0] for weight in backbone.trainable_weights} == {"block7a", "top"}
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert not any(layer.trainable for layer in norms)
-    unfreeze(backbone, 2 / 18, batch_norm="trained")
-    assert [layer.name for layer in norms if layer.trainable][-2:] == ["block7a_project_bn", "top_bn"]
-    assert not backbone.get_layer("block6d_bn").trainable
-    unfreeze(backbone, 1.0, batch_norm="estimated")
+    assert unfreeze(backbone, 1.0) == 18
     assert backbone.get_layer("stem_conv").trainable and not any(layer.trainable for layer in norms)
-    with pytest.raises(ValueError, match="batch_norm is 'thawed'"):
-        unfreeze(backbone, 1.0, batch_norm="thawed")
+
+
+def test_training_leaves_the_statistics_of_batch_norm_alone():
+    backbone, _ = build_backbone("lite0", SIZE, "none")
+    unfreeze(backbone, 1.0)
+    norm = backbone.get_layer("top_bn")
+    before = np.asarray(norm.moving_mean)
+    image = image_with_yellow_at_zero("lite0")
+    trained, used = (np.asarray(backbone(image, training=training)) for training in (True, False))
+    assert (np.asarray(norm.moving_mean) == before).all()
+    np.testing.assert_allclose(trained, used, rtol=1e-4, atol=1e-6)

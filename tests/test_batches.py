@@ -1,151 +1,130 @@
-import shutil
+"""Batches of single cells: what is drawn, how often, in which order; and that Keras trains on just these."""
 
+import keras
 import numpy as np
-import pyarrow as pa
 import pytest
+from made_crops import plain_crops, write_crop_part
 
-from hpa_utils import tables
-from hpa_utils.crops import Bags, BagSampler, encode_crop
-from hpa_utils.crops.bags import BAGS
-from hpa_utils.crops.batches import cell_batches, training_batches, training_dataset
+from hpa_utils.batches import CellBatches, rare_weights
+from hpa_utils.training import Checkpoint
 
-SIZE, COUNTS = 16, [1, 2, 5, 3, 4, 7]
-
-
-def crop_of(bag, cell, size=SIZE):
-    """All pixels (bag, cell, 7, 255): every crop says whose it is."""
-    return np.tile(np.array([bag, cell, 7, 255], np.uint8), (size, size, 1))
+COUNTS = [1, 4, 9, 16, 25]  # cells of the fields
 
 
-def write_part(path, numbers, key="key", prefix="field", size=SIZE):
-    """Bags of `COUNTS` cells, label and percentiles their number; field IDs are `prefix`-number."""
-    with tables.part_writer(path, BAGS, key) as writer:
-        for number in numbers:
-            count = COUNTS[number]
-            bag = {
-                "image_id": f"{prefix}-{number}",
-                "split": "train",
-                "labels": [int(label == number) for label in range(19)],
-                "percentiles": [float(number)] * 16,
-                "cell_ids": list(range(1, count + 1)),
-                "crops": [encode_crop(crop_of(number, cell, size)) for cell in range(count)],
-                "scales": [0.3] * count,
-                "edge_fractions": [0.0] * count,
-            }
-            writer.write_table(pa.Table.from_pylist([bag], schema=BAGS))
-        writer.add_key_value_metadata({"cells_fingerprint": "cells"})
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """Five fields of 1 to 25 cells; the red of a crop is the number of its cell in the set."""
+    starts = np.cumsum([0, *COUNTS])
+    fields = {f"field-{k}": plain_crops(count, starts[k]) for k, count in enumerate(COUNTS)}
+    return write_crop_part(tmp_path_factory.mktemp("crops"), fields)
 
 
-@pytest.fixture
-def bags(tmp_path):
-    """Six bags of 1 to 7 cells in two parts."""
-    write_part(tmp_path / "bags" / "part-train-0000.parquet", range(4))
-    write_part(tmp_path / "bags" / "part-train-0001.parquet", range(4, 6))
-    return Bags(tmp_path / "bags", "train")
+def batches(crops, batch_size=2, steps=5, **options):
+    percentiles = np.tile(np.arange(len(COUNTS), dtype=np.float32)[:, None, None], (1, 4, 4))
+    targets = np.tile(np.arange(len(crops), dtype=np.float32)[:, None], (1, 19)) / 100
+    given = {"fields": np.arange(len(COUNTS)), "seed": 0} | options
+    return CellBatches(crops, percentiles, targets, batch_size=batch_size, steps=steps, **given)
 
 
-def six(bags, bags_per_batch=4, cells_per_bag=3, **changes):
-    return BagSampler(range(6), bags.counts, cells_per_bag, bags_per_batch, seed=0, **changes)
+def drawn_fields(made, draws):
+    return made.crops.field[np.concatenate([made.draw(step) for step in range(draws // made.batch_size)])]
 
 
-def first(batches, count):
-    return [batch for _, batch in zip(range(count), batches)]
+def test_an_item_holds_the_drawn_crops_their_fields_percentiles_and_their_targets(crops):
+    made = batches(crops, batch_size=4)
+    cells = made.draw(3)
+    (pictures, percentiles), targets = made[3]
+    assert pictures.dtype == np.uint8 and pictures.shape == (4, 16, 16, 4) and len(made) == 5
+    assert pictures[:, 0, 0, 0].tolist() == cells.tolist()
+    assert percentiles[:, 0, 0].tolist() == crops.field[cells].tolist()
+    assert targets.shape == (4, 19) and targets[:, 0].tolist() == pytest.approx(cells / 100)
 
 
-def test_bags_are_read_by_number_across_parts(bags):
-    assert len(bags) == 6 and bags.counts.tolist() == COUNTS
-    assert (bags.labels == np.eye(6, 19, dtype=np.int8)).all() and (bags.percentiles[5] == 5).all()
-    assert bags.crops(5) == [encode_crop(crop_of(5, cell)) for cell in range(7)]
-    assert [view.tobytes() for view in bags.views(2)] == bags.crops(2)
+def test_a_batch_is_a_function_of_seed_epoch_and_step_alone(crops):
+    walked, resumed = batches(crops), batches(crops)
+    for epoch in range(20):
+        walked.epoch = resumed.epoch = epoch
+        expected = [walked[step][1][:, 0].tolist() for step in range(5)]
+    assert [resumed[step][1][:, 0].tolist() for step in (4, 0)] == [expected[4], expected[0]]
+    other = batches(crops, seed=1)
+    other.epoch = 19
+    assert [other[step][1][:, 0].tolist() for step in range(5)] != expected
+    resumed.epoch = 18
+    assert [resumed[step][1][:, 0].tolist() for step in range(5)] != expected
 
 
-def test_bags_of_several_folders_stand_in_the_order_of_their_parts(bags, tmp_path):
-    write_part(tmp_path / "other" / "part-train-0000.parquet", [1], key="other data", prefix="other")
-    shutil.copy(tmp_path / "bags" / "part-train-0001.parquet", tmp_path / "other")  # the same part twice
-    both = Bags([tmp_path / "bags", tmp_path / "other"], "train")
-    assert sorted(both.table["image_id"]) == sorted(["other-1", *bags.table["image_id"]])
+def test_every_field_comes_once_a_turn_across_the_borders_of_batches_and_epochs(crops):
+    turns = drawn_fields(batches(crops), 20).reshape(4, 5)
+    assert (np.sort(turns, axis=1) == range(5)).all() and len({tuple(turn) for turn in turns}) > 1
+    assert (np.sort(drawn_fields(batches(crops, batch_size=10), 10)) == np.repeat(range(5), 2)).all()
+    some = drawn_fields(batches(crops, fields=[3, 1]), 40)
+    assert set(some) == {1, 3} and (some.reshape(-1, 2).sum(axis=1) == 4).all()
 
 
-def test_a_field_in_two_parts_is_refused(bags, tmp_path):
-    write_part(tmp_path / "other" / "part-train-0002.parquet", [3])
-    with pytest.raises(ValueError, match="field-3"):
-        Bags([tmp_path / "bags", tmp_path / "other"], "train")
+def test_weights_set_how_often_a_field_comes_to_within_one(crops):
+    weights = np.array([1, 2, 0, 4, 3])
+    turns = drawn_fields(batches(crops, weights=weights), 1000).reshape(200, 5)
+    often = np.stack([(turns == field).sum(axis=1) for field in range(5)], axis=1)
+    expected = 5 * weights / weights.sum()  # 0.5, 1, 0, 2 and 1.5 a turn
+    assert (np.abs(often - expected) < 1).all()
+    np.testing.assert_allclose(often.mean(axis=0), expected, atol=0.1)
+    equal = drawn_fields(batches(crops, weights=np.full(5, 0.1)), 20).reshape(4, 5)
+    assert (np.sort(equal, axis=1) == range(5)).all()
 
 
-def test_folders_without_the_split_are_named(bags, tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"no bags of the test split in {tmp_path}"):
-        Bags([tmp_path / "bags"], "test")
+def test_rare_sets_of_labels_weigh_more_but_not_without_bound():
+    labels = np.zeros((10, 19), np.int8)
+    labels[:6, 0], labels[6:9, [0, 16]], labels[9, 11] = 1, 1, 1
+    assert rare_weights(labels, 4).tolist() == [1] * 6 + [2] * 3 + [4]
 
 
-def test_a_batch_holds_the_drawn_cells_their_fields_labels_and_blanks(bags):
-    for step, batch in enumerate(first(training_batches(bags, six(bags), SIZE), 6)):
-        numbers, drawn = six(bags).batch(step)
-        assert (batch.bags == numbers).all()
-        assert batch.inputs["cells"].shape == (4, 3, SIZE, SIZE, 4) and batch.inputs["cells"].dtype == np.uint8
-        for row, (number, cells) in enumerate(zip(numbers, drawn, strict=True)):
-            count = len(cells)
-            assert batch.positions[row].tolist() == cells.tolist() + [-1] * (3 - count)
-            assert batch.inputs["valid"][row].tolist() == [1.0] * count + [0.0] * (3 - count)
-            assert (batch.inputs["cells"][row, :count] == np.stack([crop_of(number, cell) for cell in cells])).all()
-            assert not batch.inputs["cells"][row, count:].any()
-        assert (batch.inputs["percentiles"][:, 0, 0] == numbers).all()
-        assert (batch.targets["field"].argmax(axis=1) == numbers).all()
-        assert (batch.targets["cells"] == batch.targets["field"][:, None]).all()
-        assert (batch.weights["cells"] == batch.inputs["valid"]).all() and (batch.weights["field"] == 1).all()
+def test_several_cells_of_a_field_differ_and_a_small_field_repeats_its_own(crops):
+    made = batches(crops, batch_size=8, cells_per_field=4)
+    seen = np.concatenate([made.draw(step).reshape(2, 4) for step in range(200)])
+    for cells in seen:
+        field = crops.field[cells[0]]
+        assert (crops.field[cells] == field).all() and len(set(cells)) == min(4, COUNTS[field])
+    assert set(seen.ravel()) == set(range(len(crops)))  # in the long run every cell is shown
 
 
-def test_batches_are_the_same_for_any_number_of_workers_and_go_on_at_any_step(bags):
-    one = first(training_batches(bags, six(bags), SIZE, workers=1), 8)
-    many = first(training_batches(bags, six(bags), SIZE, workers=5), 8)
-    later = first(training_batches(bags, six(bags), SIZE, start=5), 3)
-    for expected, same in zip([*one, *one[5:]], [*many, *later], strict=True):
-        assert (expected.positions == same.positions).all()
-        assert (expected.inputs["cells"] == same.inputs["cells"]).all()
+def test_preferred_cells_are_drawn_before_the_others(crops):
+    preferred = np.zeros(len(crops), bool)
+    preferred[[30, 32, 53]] = True  # two of the last field, and one more of it
+    preferred[14:20] = True  # six of the fourth
+    made = batches(crops, batch_size=20, cells_per_field=4, preferred=preferred)
+    firsts = set()
+    for step in range(50):
+        for cells in made.draw(step).reshape(5, 4):
+            if crops.field[cells[0]] == 4:
+                assert set(cells[:3]) == {30, 32, 53} and len(set(cells)) == 4
+            if crops.field[cells[0]] == 3:  # more are preferred than fit
+                assert preferred[cells].all()
+                firsts |= set(cells)
+    assert firsts == set(range(14, 20))
 
 
-def test_soft_labels_follow_the_drawn_cells(bags):
-    targets = {number: np.arange(count)[:, None] + np.zeros(19) for number, count in enumerate(COUNTS)}
-    for batch in first(training_batches(bags, six(bags), SIZE, cell_targets=targets), 12):
-        valid = batch.positions >= 0
-        assert (batch.targets["cells"][valid] == batch.positions[valid][:, None]).all()
+def test_what_cannot_be_drawn_is_refused(crops):
+    with pytest.raises(ValueError, match="no fields to learn from"):
+        batches(crops, fields=[])
+    with pytest.raises(ValueError, match="batch_size is 6; expected a multiple of cells_per_field, 4"):
+        batches(crops, batch_size=6, cells_per_field=4)
 
 
-def test_labels_of_other_cells_are_refused(bags):
-    with pytest.raises(ValueError, match=r"field field-\d are \(9, 19\); expected"):
-        next(training_batches(bags, six(bags), SIZE, cell_targets=[np.zeros((9, 19))] * 6))
+class Watched(keras.Model):
+    """Keeps which cells its steps are given, by the red of their crops."""
+
+    steps = []
+
+    def train_step(self, data):
+        self.steps.append(np.asarray(data[0][0])[:, 0, 0, 0].astype(int).tolist())
+        return super().train_step(data)
 
 
-def test_crops_of_another_size_are_refused_by_field_and_cell(bags):
-    with pytest.raises(ValueError, match=r"field-\d: the crop of cell \d is \(16, 16, 4\), expected \(32, 32, 4\)"):
-        next(training_batches(bags, six(bags), 32))
-
-
-def test_cells_come_in_order_in_batches_of_one_size(bags):
-    batches = list(cell_batches(bags, [4, 0, 2], SIZE, 3))
-    assert [len(batch["cells"]) for batch in batches] == [3, 3, 3, 1]
-    crops = np.concatenate([batch["cells"] for batch in batches])
-    expected = [(4, 0), (4, 1), (4, 2), (4, 3), (0, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
-    assert [tuple(crop[0, 0, :2].tolist()) for crop in crops] == expected
-    percentiles = np.concatenate([batch["percentiles"] for batch in batches])
-    assert percentiles[:, 0, 0].tolist() == [bag for bag, _ in expected]
-    assert list(cell_batches(bags, [], SIZE, 3)) == []
-
-
-def test_tf_data_gives_the_same_batches(bags):
-    plain = first(training_batches(bags, six(bags), SIZE, start=2), 3)
-    for expected, (inputs, targets, weights) in zip(plain, training_dataset(bags, six(bags), SIZE, start=2)):
-        for part, tensors in zip((expected.inputs, expected.targets, expected.weights), (inputs, targets, weights)):
-            assert set(part) == set(tensors)
-            assert all((part[name] == tensors[name].numpy()).all() for name in part)
-    cells = [batch["cells"] for batch in cell_batches(bags, [4, 0], SIZE, 3)]
-    assert [len(batch) for batch in cells] == [3, 2] and (cells[1][1] == crop_of(0, 0)).all()
-
-
-def test_tf_data_knows_its_shapes_and_its_hosts_share(bags):
-    sampler = six(bags, shard=(1, 2))
-    dataset = training_dataset(bags, sampler, SIZE)
-    inputs, targets, weights = dataset.element_spec
-    assert inputs["cells"].shape == (2, 3, SIZE, SIZE, 4) and targets["field"].shape == (2, 19)
-    assert weights["cells"].shape == (2, 3)
-    whole = next(training_batches(bags, six(bags), SIZE))
-    assert (next(iter(dataset))[0]["cells"].numpy() == whole.inputs["cells"][2:]).all()
+def test_fit_shows_the_batches_of_the_epoch_that_the_checkpoint_sets(crops, tmp_path):
+    inputs, made = [keras.Input((16, 16, 4)), keras.Input((4, 4))], batches(crops, steps=3)
+    model = Watched(inputs, keras.layers.Dense(19)(keras.layers.GlobalAveragePooling2D()(inputs[0])))
+    model.compile(keras.optimizers.SGD(1e-6), "mse", run_eagerly=True)
+    checkpoint = Checkpoint(tmp_path / "state.npz", "key", made, {"head": 4})
+    checkpoint.begin(model, "head")
+    model.fit(made, initial_epoch=2, epochs=4, callbacks=[checkpoint], shuffle=False, verbose=0)
+    assert Watched.steps == [made.draw(step).tolist() for step in range(6, 12)]

@@ -4,10 +4,10 @@ import pytest
 from conftest import box, truth_table
 
 from hpa_utils import masks
-from hpa_utils.model.prediction import CELL_COLUMNS, FIELD_COLUMNS
-from hpa_utils.scoring import confident_mistakes, grade_labels, ranking_scores, reliability, truth_labels
+from hpa_utils.scoring import confident_mistakes, ranking_scores, truth_labels
+from hpa_utils.tables import CELL_COLUMNS
 
-NUCLEOLI, GOLGI, CYTOSOL = 2, 7, 16
+NUCLEOLI, GOLGI, CYTOSOL, NEGATIVE = 2, 7, 16, 18
 
 
 def cell_table(*rows):
@@ -27,15 +27,13 @@ def vector(*numbers):
 
 
 def score_table(fields):
-    """`fields`: image_id → (field probabilities by class, [cell probabilities by class, …]); 0.5 for all others."""
+    """`fields`: image_id → [probabilities by class of each cell, …]; 0.5 for all others."""
     rows = []
-    for image_id, (pooled, cells) in fields.items():
+    for image_id, cells in fields.items():
         for number, own in enumerate(cells, start=1):
-            row = dict.fromkeys(CELL_COLUMNS + FIELD_COLUMNS, 0.5)
-            row |= {CELL_COLUMNS[label]: value for label, value in own.items()}
-            row |= {FIELD_COLUMNS[label]: value for label, value in pooled.items()}
+            row = dict.fromkeys(CELL_COLUMNS, 0.5) | {CELL_COLUMNS[label]: value for label, value in own.items()}
             rows.append({"image_id": image_id, "cell_id": number, **row})
-    return pd.DataFrame(rows).astype(dict.fromkeys(CELL_COLUMNS + FIELD_COLUMNS, np.float32))
+    return pd.DataFrame(rows).astype(dict.fromkeys(CELL_COLUMNS, np.float32))
 
 
 CELL, OTHER = box(2, 2, 10, 10), box(2, 18, 10, 10)
@@ -110,41 +108,18 @@ def test_no_truth_and_no_cells_are_no_labels():
     assert truth_labels(truth_table(("a", 0, CELL)), cell_table(), field_sizes("a")).shape == (0, 19)
 
 
-def test_grades_from_three_of_five_are_labels_and_what_nobody_graded_is_unknown():
-    cells = pd.DataFrame({"image_id": ["b", "a", "a"], "cell_id": [1, 1, 2]})
-    rows = [("a", 1, GOLGI, 0.6), ("a", 2, GOLGI, 0.59), ("b", 1, CYTOSOL, 1.0), ("c", 1, GOLGI, 1.0)]
-    grades = pd.DataFrame(rows, columns=["image_id", "cell_id", "label", "score"]).astype({"score": np.float32})
-    expected = np.full((3, 19), -1)
-    expected[0, CYTOSOL], expected[1, GOLGI], expected[2, GOLGI] = 1, 1, 0
-    np.testing.assert_array_equal(grade_labels(grades, cells), expected)
-    assert (grade_labels(grades.iloc[:0].astype(object), cells) == -1).all()
-
-
-def test_reliability_compares_each_bins_probability_with_its_share_of_positives():
-    labels, probabilities = np.full((5, 19), -1), np.zeros((5, 19))
-    labels[:, 4], probabilities[:, 4] = [0, 0, 1, 1, -1], [0.1, 0.2, 0.15, 1.0, 0.9]
-    table = reliability(labels, probabilities, bins=4)
-    assert table["count"].tolist() == [3, 1]  # the unknown at 0.9 is not counted, the bins between are left out
-    assert table["predicted"].tolist() == pytest.approx([0.15, 1])
-    assert table["share"].tolist() == pytest.approx([1 / 3, 1])
-
-
-def test_reliability_of_nothing_has_no_bins():
-    assert reliability(np.full((3, 19), -1), np.zeros((3, 19))).empty
-
-
 def test_confident_mistakes_are_half_false_alarms_half_misses_the_most_wrong_first():
     fields = pd.DataFrame({"image_id": ["a", "b", "c"], "labels": [vector(GOLGI), vector(NUCLEOLI), vector(GOLGI)]})
     scores = score_table(
         {
-            "b": ({GOLGI: 0.8, NUCLEOLI: 0.4}, [{GOLGI: 0.2}, {GOLGI: 0.7}, {GOLGI: 0.3}]),
-            "a": ({GOLGI: 0.1, CYTOSOL: 0.95}, [{GOLGI: 0.3, CYTOSOL: 0.9}, {GOLGI: 0.6, CYTOSOL: 0.2}]),
+            "b": [{GOLGI: 0.2, NUCLEOLI: 0.4}, {GOLGI: 0.8, NUCLEOLI: 0.3}, {GOLGI: 0.3, NUCLEOLI: 0.3}],
+            "a": [{GOLGI: 0.1, CYTOSOL: 0.95}, {GOLGI: 0.15, CYTOSOL: 0.2}],
         }
     )
     table = confident_mistakes(fields, scores, 4)
     expected = [
         ("a", CYTOSOL, 0.95, 0, 1),
-        ("a", GOLGI, 0.1, 1, 2),
+        ("a", GOLGI, 0.15, 1, 2),
         ("b", GOLGI, 0.8, 0, 2),
         ("b", NUCLEOLI, 0.4, 1, 1),
     ]
@@ -152,6 +127,13 @@ def test_confident_mistakes_are_half_false_alarms_half_misses_the_most_wrong_fir
     assert table.round(4).to_records(index=False).tolist() == [pytest.approx(row) for row in expected]
 
 
+def test_a_field_is_as_negative_as_its_least_negative_cell():
+    fields = pd.DataFrame({"image_id": ["a"], "labels": [vector(NEGATIVE)]})
+    table = confident_mistakes(fields, score_table({"a": [{NEGATIVE: 0.9}, {NEGATIVE: 0.1}]}), 3)
+    row = table[table["class"] == NEGATIVE].iloc[0]
+    assert row["cell_id"] == 2 and row["probability"] == pytest.approx(0.1) and row["labelled"] == 1
+
+
 def test_a_class_that_is_unknown_for_a_field_is_no_mistake():
     fields = pd.DataFrame({"image_id": ["a"], "labels": [np.full(19, -1, np.int8)]})
-    assert confident_mistakes(fields, score_table({"a": ({GOLGI: 1.0}, [{}])}), 4).empty
+    assert confident_mistakes(fields, score_table({"a": [{}]}), 4).empty

@@ -5,27 +5,30 @@ import importlib.util
 import keras
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from made_crops import write_crop_part
 
-from hpa_explorer import embed_bags, embeddings, map_cells, nearest_cells, read_embeddings, write_embeddings
+from hpa_explorer import embed_cells, embedding_network, embeddings, map_cells, nearest_cells, write_embeddings
 from hpa_explorer.plots import cell_map, neighbours_strip
-from hpa_utils import tables
-from hpa_utils.crops import Bags, encode_crop
-from hpa_utils.crops.bags import BAGS
-from hpa_utils.model import ModelConfig, build_backbone, build_bag_model
-from hpa_utils.model.pooling import POOLINGS
+from hpa_utils import model, tables
 
 SIZE = 16
 CELLS = pd.DataFrame({"image_id": list("aaabb"), "cell_id": [1, 2, 3, 1, 2], "rle": [b"1", b"2", b"3", b"4", b"5"]})
+PERCENTILES = np.tile(np.float32([0, 1, 200, 255]), (2, 4, 1))
 
 
-def bag_model(pooling="mean"):
-    """A bag model whose backbone gives the four channels themselves: a vector is their means, then their maxima."""
-    given = keras.Input((SIZE, SIZE, 4))
-    backbone = keras.Model(given, keras.layers.Rescaling(1.0)(given), name="backbone")
-    return build_bag_model(backbone, SIZE, ModelConfig(pooling=pooling))
+def network_of(backbone, size=SIZE, head="head"):
+    """The network of notebook 04 on a backbone, percentiles without effect: they go from 0 to 255."""
+    crop, percentiles = keras.Input((size, size, 4)), keras.Input((4, 4))
+    features = backbone(model.FieldNormalisation()(crop, percentiles))
+    pooled = [keras.layers.GlobalAveragePooling2D()(features), keras.layers.GlobalMaxPooling2D()(features)]
+    pooled = keras.layers.Dropout(0.5)(keras.layers.Concatenate()(pooled))
+    return keras.Model([crop, percentiles], keras.layers.Dense(19, name=head)(pooled))
+
+
+def channel_network(head="head"):
+    """A network whose features are the four channels: a vector is their means, then their maxima."""
+    return network_of(keras.layers.Rescaling(1.0), head=head)
 
 
 def crop_of(level, spot):
@@ -36,19 +39,11 @@ def crop_of(level, spot):
 
 
 @pytest.fixture
-def bags(tmp_path):
-    """Bags of 3 and 2 cells, of levels 10, 20 … 50 with a spot of 5 more, and one of no cells."""
-    levels = {"a": [10, 20, 30], "b": [40, 50], "c": []}
-    path = tmp_path / "bags" / "part-test-0000.parquet"
-    with tables.part_writer(path, BAGS, "key") as writer:
-        for image_id, of_bag in levels.items():
-            bag = {"image_id": image_id, "split": "test", "labels": [-1] * 19, "percentiles": [0.0, 1, 200, 255] * 4}
-            bag |= {"cell_ids": list(range(1, len(of_bag) + 1))}
-            bag |= {"crops": [encode_crop(crop_of(level, level + 5)) for level in of_bag]}
-            bag |= {"scales": [0.3] * len(of_bag), "edge_fractions": [0.0] * len(of_bag)}
-            writer.write_table(pa.Table.from_pylist([bag], schema=BAGS))
-        writer.add_key_value_metadata({"cells_fingerprint": ""})
-    return Bags(path.parent, "test")
+def crops(tmp_path):
+    """Crops of fields of 3 and 2 cells, of levels 10, 20 … 50 with a spot of 5 more."""
+    levels = {"a": [10, 20, 30], "b": [40, 50]}
+    fields = {name: np.stack([crop_of(level, level + 5) for level in own]) for name, own in levels.items()}
+    return write_crop_part(tmp_path / "crops", fields, "part-test-0000.parquet")
 
 
 def expected(level):
@@ -56,51 +51,60 @@ def expected(level):
     return [level, level + 5 / SIZE**2, level, level, level, level + 5, level, level]
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_vector_is_what_the_head_sees_whatever_the_pooling(bags, pooling):
-    table = embed_bags(bag_model(pooling), bags, [1, 2, 0], SIZE, batch=2)
-    assert table["image_id"].tolist() == ["b", "b", "a", "a", "a"]
-    assert table["cell_id"].tolist() == [1, 2, 1, 2, 3]
-    assert list(table.columns[2:]) == [f"e{number:04d}" for number in range(8)]
-    assert (table.dtypes.iloc[2:] == np.float32).all()
-    np.testing.assert_allclose(table.iloc[:, 2:], [expected(level) for level in (40, 50, 10, 20, 30)], rtol=1e-6)
-
-
-def test_a_real_backbone_gives_the_mean_and_the_highest_of_each_feature(bags):
-    table = embed_bags(build_bag_model(build_backbone("lite0", 32, "none")[0], 32), bags, [], 32)
-    assert table.shape == (0, 2 + 2 * 1280)
-
-
-@pytest.mark.parametrize("numbers", [[], [2]])
-def test_no_cells_give_an_empty_table_that_is_written_and_read(bags, tmp_path, numbers):
-    table = embed_bags(bag_model(), bags, numbers, SIZE)
-    assert table.shape == (0, 10) and table["e0007"].dtype == np.float32
-    assert write_embeddings(tmp_path / "e.parquet", bag_model(), bags, numbers, SIZE, CELLS) == 0
-    vectors, rows = read_embeddings(tmp_path / "e.parquet", CELLS)
-    assert vectors.shape == (0, 8) and rows.shape == (0,)
-
-
-def test_vectors_are_written_group_by_group_and_read_with_their_rows_of_the_cell_table(bags, tmp_path, monkeypatch):
-    monkeypatch.setattr(embeddings, "GROUP", 2)
-    path = tmp_path / "e.parquet"
-    assert write_embeddings(path, bag_model(), bags, [1, 0], SIZE, CELLS, batch=2) == 5
-    assert [pq.ParquetFile(path).metadata.row_group(group).num_rows for group in range(3)] == [2, 2, 1]
-    vectors, rows = read_embeddings(path, CELLS)
-    assert rows.tolist() == [3, 4, 0, 1, 2]
+@pytest.mark.parametrize("head", ["head", "another"])
+def test_a_vector_is_what_the_head_sees_whatever_its_name(crops, head):
+    vectors = embed_cells(channel_network(head), crops, PERCENTILES, np.array([3, 4, 0, 1, 2]), batch_size=2)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, [expected(level) for level in (40, 50, 10, 20, 30)], rtol=1e-6)
-    assert [found.name for found in tmp_path.glob("*.parquet")] == ["e.parquet"]
 
 
-def test_vectors_of_other_cells_are_refused(bags, tmp_path):
-    write_embeddings(tmp_path / "e.parquet", bag_model(), bags, [0], SIZE, CELLS)
+def test_the_layer_called_head_is_the_head_whatever_follows_it():
+    given = keras.Input((6,))
+    hidden = keras.layers.Dense(5, name="head")(given)
+    network = keras.Model(given, keras.layers.Dense(19)(hidden))
+    assert embedding_network(network).output_shape == (None, 6)
+
+
+def test_a_network_without_a_head_is_refused():
+    given = keras.Input((SIZE, SIZE, 4))
+    network = keras.Model(given, keras.layers.GlobalAveragePooling2D()(given), name="headless")
+    with pytest.raises(ValueError, match="headless has no dense layer: call the layer that gives its logits 'head'"):
+        embedding_network(network)
+
+
+def test_many_cells_are_embedded_step_by_step(crops, monkeypatch):
+    whole = embed_cells(channel_network(), crops, PERCENTILES, np.arange(5))
+    monkeypatch.setattr(embeddings, "STEP", 2)
+    np.testing.assert_allclose(embed_cells(channel_network(), crops, PERCENTILES, np.arange(5)), whole)
+
+
+def test_a_real_backbone_gives_the_mean_and_the_highest_of_each_feature(crops):
+    network = network_of(model.build_backbone("lite0", 32, "none")[0], 32)
+    assert embed_cells(network, crops, PERCENTILES, []).shape == (0, 2 * 1280)
+
+
+def test_vectors_are_written_with_their_cells_in_one_rename(tmp_path):
+    fingerprint, vectors = tables.cells_fingerprint(CELLS), np.arange(8, dtype=np.float32).reshape(2, 4)
+    write_embeddings(tmp_path / "e.parquet", CELLS.iloc[[3, 0]][["image_id", "cell_id"]], vectors, fingerprint)
+    table = tables.read_keyed(tmp_path / "e.parquet", CELLS)
+    assert table[["image_id", "cell_id"]].values.tolist() == [["b", 1], ["a", 1]]
+    assert list(table.columns[2:]) == ["e0000", "e0001", "e0002", "e0003"]
+    assert (table.dtypes.iloc[2:] == np.float32).all()
+    np.testing.assert_array_equal(table.iloc[:, 2:], vectors)
+    assert [found.name for found in tmp_path.iterdir()] == ["e.parquet"]
+
+
+def test_no_cells_give_an_empty_table_that_is_written_and_read(tmp_path):
+    keys, vectors = CELLS[["image_id", "cell_id"]][:0], np.zeros((0, 8), np.float32)
+    write_embeddings(tmp_path / "e.parquet", keys, vectors, tables.cells_fingerprint(CELLS))
+    assert tables.read_keyed(tmp_path / "e.parquet", CELLS).shape == (0, 10)
+
+
+def test_vectors_of_other_cells_are_refused(tmp_path):
+    keys, fingerprint = CELLS[["image_id", "cell_id"]], tables.cells_fingerprint(CELLS)
+    write_embeddings(tmp_path / "e.parquet", keys, np.zeros((5, 2), np.float32), fingerprint)
     with pytest.raises(ValueError, match="e.parquet belongs to another cell table"):
-        read_embeddings(tmp_path / "e.parquet", CELLS.assign(rle=b"6"))
-
-
-def test_a_failed_writing_leaves_no_file(bags, tmp_path):
-    with pytest.raises(ValueError, match="bag of field a: the crop of cell 1 is"):
-        write_embeddings(tmp_path / "out" / "e.parquet", bag_model(), bags, [0], 2 * SIZE, CELLS)
-    assert not list((tmp_path / "out").iterdir())
+        tables.read_keyed(tmp_path / "e.parquet", CELLS.assign(rle=b"6"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 40])
@@ -138,14 +142,15 @@ def test_the_map_is_drawn_by_class_by_truth_and_by_field():
     scores[:3, 7] = 0.9
     truth = np.full((5, 19), -1)
     truth[0] = np.arange(19) == 4
-    figure = cell_map(places, "PCA", scores, CELLS, truth, chosen=1)
+    figure = cell_map(places, "PCA", scores, list("aaabb"), truth, chosen=1)
     keys = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in figure.axes]
     assert keys == [["Golgi (3)"], ["nuclear speckles (1)"], ["a (3)", "b (2)"]]
 
 
-def test_cells_without_a_prediction_or_no_cells_at_all_can_be_drawn(bags):
+def test_cells_without_a_prediction_or_no_cells_at_all_can_be_drawn(crops):
     blank = np.full((5, 19), np.nan)
-    assert cell_map(np.zeros((5, 2)), "PCA", blank, CELLS).axes[0].get_legend() is None
-    assert "no cells to map" in cell_map(np.zeros((0, 2)), "PCA", blank[:0], CELLS[:0]).texts[0].get_text()
-    figure = neighbours_strip(bags, CELLS.iloc[[3, 0]], np.array([0.5]), blank)
-    assert "similarity 0.500\nnot predicted" in figure.axes[1].get_title()
+    assert cell_map(np.zeros((5, 2)), "PCA", blank, list("aaabb")).axes[0].get_legend() is None
+    assert "no cells to map" in cell_map(np.zeros((0, 2)), "PCA", blank[:0], []).texts[0].get_text()
+    figure = neighbours_strip(crops, np.array([3, 0]), np.array([0.5]), blank)
+    assert figure.axes[0].get_title() == "the cell\nnot predicted\nb, cell 1"
+    assert figure.axes[1].get_title() == "similarity 0.500\nnot predicted\na, cell 1"

@@ -1,4 +1,4 @@
-"""Maps of where a net sees a class, their share on a structure, and the simulator's structures."""
+"""Maps of where a network sees a class, their share on a structure, and the simulator's structures."""
 
 import keras
 import numpy as np
@@ -6,32 +6,42 @@ import pytest
 
 from hpa_explorer import energy_share, explain_cells, plots
 from hpa_simulator.fields import draw_field
-from hpa_utils.model import ModelConfig, build_backbone, build_bag_model
+from hpa_utils import model
 
 SIZE = 32
 BRIGHTNESS = np.tile([0, 1, 200, 255], (4, 1)).astype(np.float32)
 
 
-def bag_model():
-    """A bag model whose features are the channels: a linear head of their means (0…3) and their maxima (4…7).
+def network_of(backbone, kernel=None, **normalisation):
+    """The network of notebook 04 on a backbone; its head has this kernel and a bias of 1."""
+    crop, percentiles = keras.Input((SIZE, SIZE, 4)), keras.Input((4, 4))
+    features = backbone(model.FieldNormalisation(**normalisation)(crop, percentiles))
+    pooled = [keras.layers.GlobalAveragePooling2D()(features), keras.layers.GlobalMaxPooling2D()(features)]
+    head = keras.layers.Dense(19, name="head")
+    network = keras.Model([crop, percentiles], head(keras.layers.Concatenate()(pooled)))
+    if kernel is not None:
+        head.set_weights([kernel, np.ones(19)])
+    return network
 
-    Class 0 is the mean of green, 1 that of green turned round, 2 the highest of green, 3 the mean of red.
+
+def channel_network(**normalisation):
+    """A network whose features are the channels: a linear head of their means (0…3) and their maxima (4…7).
+
+    Class 0 is the mean of green, 1 that of green with its sign changed, 2 the maximum of green, 3 the mean of red.
     """
-    given = keras.Input((SIZE, SIZE, 4))
-    backbone = keras.Model(given, keras.layers.Rescaling(1.0)(given), name="backbone")
-    model = build_bag_model(backbone, SIZE)
     kernel = np.zeros((8, 19))
     kernel[[1, 1, 5, 0], [0, 1, 2, 3]] = 1, -1, 1, 1
-    model.get_layer("head").set_weights([kernel, np.ones(19)])
-    return model
+    return network_of(keras.layers.Rescaling(1.0), kernel, **normalisation)
 
 
 def crops_of(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 4), np.uint8)
 
 
-def explain(crops, labels=None, model=None, **options):
-    return explain_cells(model or bag_model(), crops, np.repeat(BRIGHTNESS[None], len(crops), 0), labels, **options)
+def explain(crops, labels=None, network=None, **options):
+    return explain_cells(
+        network or channel_network(), crops, np.repeat(BRIGHTNESS[None], len(crops), 0), labels, **options
+    )
 
 
 def test_each_pixel_of_a_mean_adds_its_own_share():
@@ -54,38 +64,45 @@ def test_what_another_channel_tells_is_on_no_map():
     assert not explain(crops_of(1), [3]).any()
 
 
-def test_the_map_lies_in_the_quadrant_that_the_net_looks_at():
+def test_the_map_lies_in_the_quadrant_that_the_network_looks_at():
     given = keras.Input((SIZE, SIZE, 4))
     seen = keras.layers.Cropping2D(((0, SIZE // 2), (SIZE // 2, 0)))(given)  # above, on the right
     coarse = keras.layers.AveragePooling2D(8)(keras.layers.ReLU(6.0)(seen / 64))
-    model = build_bag_model(keras.Model(given, coarse, name="backbone"), SIZE)
-    model.get_layer("head").set_weights([np.ones((8, 19)), np.zeros(19)])
-    [[found]] = explain(crops_of(1), [7], model)
+    [[found]] = explain(crops_of(1), [7], network_of(keras.Model(given, coarse), np.ones((8, 19))))
     quadrant = np.zeros((SIZE, SIZE), bool)
     quadrant[: SIZE // 2, SIZE // 2 :] = True
     share, chance = energy_share(found, quadrant, np.ones((SIZE, SIZE), bool))
     assert (share, chance) == (pytest.approx(1), 0.25)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_a_maps_sum_is_what_the_protein_adds_to_the_logit(pooling):
-    """Of a net of squares, x² of green and of red: the slope where the cell is would say twice as much."""
+def test_a_maps_sum_is_what_the_protein_adds_to_the_logit():
+    """Of a network of squares, x² of green and of red: the slope at the cell itself would say twice as much."""
     given = keras.Input((SIZE, SIZE, 4))
-    model = build_bag_model(keras.Model(given, given * given, name="backbone"), SIZE, ModelConfig(pooling=pooling))
     kernel = np.zeros((8, 19))
     kernel[:2, 4] = 1
-    model.get_layer("head").set_weights([kernel, np.ones(19)])
     crops = crops_of(2)
     squares = crops[..., 1].astype(float) ** 2 / SIZE**2
-    np.testing.assert_allclose(explain(crops, [4], model)[:, 0], squares, rtol=1e-5)
+    found = explain(crops, [4], network_of(keras.Model(given, given * given), kernel))
+    np.testing.assert_allclose(found[:, 0], squares, rtol=1e-5)
+
+
+def test_what_the_normalisation_does_to_green_is_part_of_what_is_explained():
+    """Green stretched from 0…51 to 0…255: five times the mean; no more light than white for what is brighter."""
+    crops, percentiles = crops_of(1), BRIGHTNESS[None].copy()
+    percentiles[0, 1, 3] = 51
+    crops[..., 1] = 20
+    network = channel_network(protein="percentiles")
+    np.testing.assert_allclose(explain_cells(network, crops, percentiles, [0]), 5 * 20 / SIZE**2, rtol=1e-5)
+    crops[..., 1] = 102  # white from the middle of the path
+    np.testing.assert_allclose(explain_cells(network, crops, percentiles, [0]), 255 / SIZE**2, rtol=1e-5)
 
 
 def test_a_real_backbone_is_explained_where_the_cell_is():
     keras.utils.set_random_seed(0)
-    model = build_bag_model(build_backbone("lite0", SIZE, "none")[0], SIZE)
+    network = network_of(model.build_backbone("lite0", SIZE, "none")[0])
     crops = crops_of(3)
     crops[:, :9] = 0
-    maps = explain(crops, [5], model)
+    maps = explain(crops, [5], network)
     assert maps[:, :, 9:].any((1, 2, 3)).all() and not maps[:, :, :9].any()
 
 
@@ -93,7 +110,7 @@ def test_the_batch_does_not_matter_and_all_classes_are_explained_unless_some_are
     crops = crops_of(5)
     maps = explain(crops)
     assert maps.shape == (5, 19, SIZE, SIZE)
-    np.testing.assert_allclose(explain(crops, [2, 0], batch=2), maps[:, [2, 0]], rtol=1e-5)
+    np.testing.assert_allclose(explain(crops, [2, 0], batch_size=2), maps[:, [2, 0]], rtol=1e-5)
 
 
 def test_no_cells_or_no_classes_give_no_maps():
@@ -105,7 +122,7 @@ def test_unknown_classes_and_missing_percentiles_are_named():
     with pytest.raises(ValueError, match=r"labels are \[0, 19\]; expected some of 0…18"):
         explain(crops_of(1), [0, 19])
     with pytest.raises(ValueError, match="percentiles of 1 cells for 2 crops"):
-        explain_cells(bag_model(), crops_of(2), BRIGHTNESS[None], [0])
+        explain_cells(channel_network(), crops_of(2), BRIGHTNESS[None], [0])
 
 
 def test_the_energy_share_counts_what_is_above_0_within_the_cell():

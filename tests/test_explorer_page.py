@@ -6,10 +6,13 @@ import re
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from hpa_explorer import page
-from hpa_explorer.page import describe_field, outline_paths, within, write_page
+from hpa_explorer.page import describe_field, describe_fields, outline_paths, within, write_page
+from hpa_utils.dataset import open_dataset
+from hpa_utils.masks import encode_counts
 
 SQUARE = (slice(20, 60), slice(10, 40))  # rows, columns
 
@@ -151,6 +154,23 @@ def test_arrays_that_do_not_belong_together_are_refused_by_name():
         described("a", truth=np.zeros((1, 18)))
     with pytest.raises(ValueError, match="field a: labels"):
         describe_field(np.zeros((8, 8, 4), np.uint8), np.zeros((8, 9), np.uint16), "a", [], np.zeros((0, 19)))
+
+
+def test_fields_are_described_with_their_own_cells_and_those_that_cannot_be_read_are_left_out(tiny_dataset):
+    (tiny_dataset / "test" / "test-0_red.png").write_bytes(b"torn")
+    sizes = {"split": "test", "height": 96, "width": 128, "labels": [np.full(19, -1)] * 3}
+    fields = pd.DataFrame({"image_id": ["test-0", "test-1", "test-2"], **sizes})
+    cells = pd.DataFrame({"image_id": ["test-1", "test-1"], "cell_id": [1, 2]})
+    masks = np.zeros((2, 96, 128), bool)
+    masks[0, 10:20, 10:30] = masks[1, 40:60, 50:60] = True
+    cells["rle"] = [encode_counts(mask) for mask in masks]
+    confidences = np.stack([np.full(19, 0.25), np.full(19, 0.5)])
+    with pytest.warns(UserWarning, match="not on the page: .*test-0_red.png"):
+        found = list(describe_fields(open_dataset(tiny_dataset), fields, cells, confidences, None))
+    assert [field["id"] for field in found] == ["test-1", "test-2"]
+    assert [(cell["id"], cell["p"][0], cell["t"]) for cell in found[0]["cells"]] == [(1, 0.25, None), (2, 0.5, None)]
+    assert points_of(found[0]["cells"][1]["path"]).min(axis=0).tolist() == [500, 400]
+    assert found[1]["cells"] == []
 
 
 def test_the_picture_gets_smaller_until_it_keeps_to_its_budget():

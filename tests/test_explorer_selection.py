@@ -1,20 +1,13 @@
-"""Which fields are looked at, and values brought to the order of the cell table."""
+"""Which fields, cells and classes are looked at closely."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_explorer import choose_fields, find_cell, probable_classes, richest_field, values_of_cells
+from hpa_explorer import choose_fields, find_cell, probable_classes, richest_field
 
 FIELDS = pd.DataFrame({"image_id": list("abcdef"), "error": ["", "", "torn", "", "", ""]})
 CELLS = pd.DataFrame({"image_id": ["a", "a", "b", "b", "b"], "cell_id": [1, 2, 1, 2, 3]})
-
-
-def test_values_follow_the_cell_table_and_are_missing_where_a_cell_was_not_predicted():
-    predictions = CELLS.iloc[[4, 0]]
-    found = values_of_cells(CELLS, predictions, np.array([[0.3, 0.4], [0.1, 0.2]]))
-    np.testing.assert_array_equal(found, np.float32([[0.1, 0.2], *[[np.nan] * 2] * 3, [0.3, 0.4]]))
-    assert np.isnan(values_of_cells(CELLS, CELLS[:0], np.zeros((0, 2)))).all()
 
 
 def test_fields_are_drawn_by_the_seed_and_stay_in_order():

@@ -3,16 +3,11 @@
 import itertools
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
+from made_crops import write_crop_part
 
 from hpa_explorer import mean_difference, rank_fields
 from hpa_explorer.plots import variable_fields
-from hpa_utils import tables
-from hpa_utils.crops import Bags, encode_crop
-from hpa_utils.crops.bags import BAGS
-from hpa_utils.model import CELL_COLUMNS
 
 
 def ranked(fields, **cell_ids):
@@ -81,20 +76,16 @@ def test_columns_that_do_not_go_together_are_refused():
 
 
 def test_a_strip_shows_the_cells_from_the_most_to_the_least_probable(tmp_path):
-    path = tmp_path / "part-test-0000.parquet"
-    with tables.part_writer(path, BAGS, "key") as writer:
-        bag = {"image_id": "a", "split": "test", "labels": [-1] * 19, "percentiles": [0.0] * 16}
-        crops = [encode_crop(np.full((16, 16, 4), level, np.uint8)) for level in (50, 100, 200)]
-        bag |= {"cell_ids": [1, 2, 3], "crops": crops, "scales": [0.3] * 3, "edge_fractions": [0.0] * 3}
-        writer.write_table(pa.Table.from_pylist([bag], schema=BAGS))
-        writer.add_key_value_metadata({"cells_fingerprint": ""})
-    predictions = pd.DataFrame(0.0, range(3), CELL_COLUMNS).assign(image_id="a", cell_id=[1, 2, 3])
-    predictions["p03"] = [0.2, 0.9, 0.4]
-    table = rank_fields(predictions[CELL_COLUMNS].to_numpy(), predictions["image_id"], predictions["cell_id"])
-    figure = variable_fields(Bags(tmp_path, "test"), table[table["label"] == 3], predictions, columns=2)
+    levels = {"a": (50, 100, 200, 250), "b": (30, 30, 30)}
+    fields = {name: np.stack([np.full((16, 16, 4), level, np.uint8) for level in own]) for name, own in levels.items()}
+    crops = write_crop_part(tmp_path, fields, "part-test-0000.parquet")
+    confidences = np.zeros((7, 19))
+    confidences[:3, 3] = 0.2, 0.9, 0.4
+    confidences[3] = np.nan  # not predicted
+    table = rank_fields(confidences, crops.image_ids[crops.field], crops.cell_id)
+    figure = variable_fields(crops, table[(table["label"] == 3) & (table["rank"] == 1)], confidences, columns=2)
     assert [axis.get_title() for axis in figure.axes] == ["0.90", "0.20"]
+    assert "a, 3 cells\nmean difference 0.47" in figure.axes[0].texts[0].get_text()
     # of one brightness: the brightest cell drawn becomes white, the other half as bright
     assert [int(axis.images[0].get_array().max()) for axis in figure.axes] == [255, 127]
-    assert (
-        "no field of three cells" in variable_fields(Bags(tmp_path, "test"), table[:0], predictions).texts[0].get_text()
-    )
+    assert "no field to show" in variable_fields(crops, table[:0], confidences).texts[0].get_text()

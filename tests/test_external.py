@@ -7,7 +7,7 @@ import pytest
 
 from hpa_simulator import write_dataset
 from hpa_utils import manifest, tables
-from hpa_utils.crops import Bags
+from hpa_utils.crop_sets import CropSet, open_crops
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.images import channel_files, read_field
 from hpa_utils.running.notebooks import run_notebooks
@@ -47,21 +47,23 @@ def external(simulated, tmp_path_factory):
 def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path):
     out = tmp_path / "out"
     options = {"data": str(external), "out": str(out), "preset": "quick"}
-    run_notebooks(**options, notebooks="02,03", assignments=(f"not_in={finished_run}",))
-    left_out = manifest.read_manifest(out / "03_cell_crops")["configuration"]["left_out"]
+    run_notebooks(**options, notebooks="02,03", assignments=(f"exclude_seen_in={finished_run}",))
+    left_out = manifest.read_manifest(out / "03_cell_crops" / "64")["configuration"]["left_out"]
     assert {f"copy-{row['recurs_as']}" for row in left_out} == {row["image_id"] for row in left_out}
     assert len(left_out) == 3
-    mine, theirs = out / "03_cell_crops" / "bags", finished_run / "03_cell_crops" / "bags"
-    together = Bags([mine, theirs], "train")
-    assert len(together) == len(Bags(mine, "train")) + len(Bags(theirs, "train"))
-    assert 1 <= together.table["image_id"].str.startswith("own-").sum() <= 4
-    run_notebooks(**options, notebooks="04", assignments=(f"more={finished_run}",))
-    assert manifest.read_manifest(out / "04_train")["counts"]["train fields"] == len(together)
-    folds = pd.read_csv(out / "04_train" / "folds.csv")
-    assert set(folds["image_id"]) == set(together.table["image_id"])
+    mine, theirs = (len(CropSet([root / "03_cell_crops" / "64"], "train").image_ids) for root in (out, finished_run))
+    together, fields, _ = open_crops(out, "64", "train", finished_run)
+    assert len(together.image_ids) == mine + theirs and fields["image_id"].tolist() == together.image_ids.tolist()
+    assert 1 <= fields["image_id"].str.startswith("own-").sum() <= 4
+    run_notebooks(**options, notebooks="04", assignments=(f"extra_outputs={finished_run}",))
+    (trained,) = (out / "04_train").glob("*/manifest.json")
+    learned = manifest.read_manifest(trained.parent)["counts"]["train fields"]
+    held_out = pd.read_parquet(trained.parent / "oof.parquet")["image_id"].nunique()
+    assert learned + held_out == mine + theirs
 
 
 def test_without_another_root_nothing_is_left_out(external, tmp_path):
     run_notebooks(data=str(external), out=str(tmp_path), notebooks="02,03", preset="quick")
     fields = tables.read_parts(tmp_path / "02_segmentation" / "fields")
-    assert manifest.read_manifest(tmp_path / "03_cell_crops")["configuration"]["left_out"] == [] and len(fields) == 7
+    stage = tmp_path / "03_cell_crops" / "64"
+    assert manifest.read_manifest(stage)["configuration"]["left_out"] == [] and len(fields) == 7

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_utils.training.folds import assign_folds, field_groups, read_samples
+from hpa_utils.weak_labels.folds import assign_folds, field_groups, read_samples, split_fields
 
 
 def labels_of(counts):
@@ -37,14 +37,6 @@ def test_groups_stay_together():
     assert set(fold) == set(range(5))
 
 
-def test_each_fold_has_five_of_a_rare_class_though_groups_hide_how_many_there_are():
-    labels = labels_of({18: 27, 0: 100})
-    groups = np.arange(127)
-    groups[:12] = 0  # 12 of the 27 are one sample: stratification takes them for one field
-    fold = quietly(labels, 3, seed=0, groups=groups)
-    assert min(np.bincount(fold, labels[:, 18])) >= 5 and len(set(fold[:12])) == 1
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -55,7 +47,6 @@ def test_each_fold_has_five_of_a_rare_class_though_groups_hide_how_many_there_ar
         (np.full((20, 19), -1, np.int8), "all 20 fields have the same labels"),
         (np.ones((20, 19), np.int8), "all 20 fields have the same labels"),
         (labels_of({0: 30, 11: 3}), "no field has class 1, 2, 3, .*, 18: it cannot be learned"),
-        (labels_of({0: 30, 11: 3}), r"too few for 5 fields in each of 5 folds: class 11 \(3 fields\)"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_breaks(labels, message):
@@ -91,3 +82,18 @@ def test_the_table_of_samples_is_read_and_checked(tmp_path):
     path.write_text("ID,well\na,1\n")
     with pytest.raises(ValueError, match="has no column sample"):
         read_samples(path)
+
+
+def test_the_fields_of_a_table_are_split_with_their_duplicates_and_the_samples_of_a_csv(tmp_path):
+    rng = np.random.default_rng(0)
+    hashes = [rng.bytes(8).hex() for _ in range(40)]
+    hashes[1] = hashes[0]
+    ids = [f"field-{number:02d}" for number in range(40)]
+    table = pd.DataFrame({"image_id": ids, "blue_hash": hashes, "labels": list(labels_of({0: 20, 16: 20}))})
+    (tmp_path / "samples.csv").write_text("\n".join(["ID,sample", *(f"{image_id},well" for image_id in ids[5:15]), ""]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fold, grouped = split_fields(table, 4, 0), split_fields(table, 4, 0, str(tmp_path / "samples.csv"))
+    assert fold[0] == fold[1] and grouped[0] == grouped[1]
+    assert len(set(fold[5:15])) > 1 and len(set(grouped[5:15])) == 1
+    assert set(fold) == set(grouped) == set(range(4))

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks
-from hpa_utils.training.grades import match_grades, mix_grades, read_grades
-from hpa_utils.training.soft_labels import SOFT_COLUMNS
+from hpa_utils.weak_labels.grades import graded_cells, match_grades, read_grades, use_grades, visible
 
 
 def write(path, *rows, header="ID,mask_label,label,score,source"):
@@ -88,16 +87,35 @@ def test_without_masks_nothing_is_matched(tmp_path):
     assert matched.empty and unmatched["reason"].tolist() == ["no mask of its field"]
 
 
-def test_grades_replace_soft_labels_and_lower_negative():
-    soft = pd.DataFrame(0.0, range(3), SOFT_COLUMNS).assign(image_id="a", cell_id=[1, 2, 3], s02=0.25, s18=0.75)
-    grades = pd.DataFrame(
-        [("a", 1, 2, 0.9), ("a", 2, 2, 0.0), ("a", 3, 18, 1.0), ("a", 8, 2, 1.0)],
-        columns=["image_id", "cell_id", "label", "score"],
-    )
-    mixed = mix_grades(soft, grades)
-    assert mixed["s02"].tolist() == pytest.approx([0.9, 0, 0.25])
-    assert mixed["s18"].tolist() == pytest.approx([0.1, 0.75, 1])
-    assert soft["s02"].tolist() == [0.25] * 3
+def test_a_data_set_may_have_grades_or_none(tmp_path):
+    matched, unmatched = graded_cells(tmp_path, *our_cells())
+    assert matched.empty and unmatched.empty and matched.columns.tolist()[:3] == ["image_id", "cell_id", "label"]
+    write(tmp_path / "cell_scores.csv", "a,7,2,1,me")
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / "masks")
+    matched, unmatched = graded_cells(tmp_path, *our_cells())
+    assert matched.to_numpy().tolist() == [["a", 2, 2, 1.0, "me"]] and unmatched.empty
+
+
+def matched_of(*rows):
+    return pd.DataFrame(rows, columns=["image_id", "cell_id", "label", "score"])
+
+
+def test_grades_take_the_place_of_targets_and_lower_negative():
+    targets = np.zeros((3, 19), np.float32)
+    targets[:, [2, 18]] = 0.25, 0.75
+    grades = matched_of(("a", 1, 2, 0.9), ("a", 2, 2, 0.0), ("a", 3, 18, 1.0), ("a", 3, 2, 1.0), ("a", 8, 2, 1.0))
+    mixed = use_grades(targets, np.array([0, 1, 2, 2, -1]), grades)
+    assert mixed[:, 2].tolist() == pytest.approx([0.9, 0, 1])
+    assert mixed[:, 18].tolist() == pytest.approx([0.1, 0.75, 1])  # a grade of Negative itself is kept
+    assert targets[:, 2].tolist() == [0.25] * 3 and mixed[:, 3].tolist() == [0] * 3
+    assert (use_grades(targets, np.array([], int), matched_of()) == targets).all()
+
+
+def test_what_people_saw_is_known_where_they_looked():
+    grades = matched_of(("a", 1, 2, 0.6), ("a", 1, 5, 0.59), ("a", 8, 2, 1.0))
+    seen = visible(2, np.array([1, 1, -1]), grades)
+    assert seen.dtype == np.int8 and seen[1, [2, 5, 6]].tolist() == [1, 0, -1] and (seen[0] == -1).all()
 
 
 def test_grades_of_real_fields_match_their_own_masks(real_fields):

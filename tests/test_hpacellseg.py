@@ -1,18 +1,17 @@
 """hpacellseg's networks: what is loaded, what is refused, what the networks see, and what comes back."""
 
 import hashlib
-import itertools
 import pickle
 import sys
-import threading
 
-import cv2
 import numpy as np
 import pytest
+from conftest import write_field
 
 from hpa_utils import tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.segmentation import HPACellSegmenter, plan_segmentation, segment_part
+from hpa_utils.segmentation.hpacellseg import net_inputs
 
 
 def test_missing_weights_are_named_with_where_to_get_them(tmp_path):
@@ -126,21 +125,30 @@ def test_two_cells_come_back_where_they_are_in_a_field_that_is_not_square():
     assert set(nuclei[nuclei > 0]) == {1, 2}
 
 
+def test_map_gives_what_calling_gives_for_fields_of_any_size():
+    segmenter = HPACellSegmenter(threshold_net(0), threshold_net(0), device="cpu")
+    fields = [two_cells(400, 700), two_cells(512, 512), np.zeros((64, 64, 4), np.uint8)]
+    for field, cells in zip(fields, segmenter.map(iter(fields)), strict=True):
+        assert cells.shape == field.shape[:2]
+        np.testing.assert_array_equal(cells, segmenter(field))
+
+
 def test_the_networks_see_a_micrometre_as_the_same_number_of_pixels():
     mean, spread = np.array([124, 117, 104]) / 255, 1 / (0.0167 * 255)
     for side, pixel_size in ((512, 0.08), (128, 0.32), (256, 0.16)):
         field = np.full((side, side, 4), (10, 20, 30, 40), np.uint8)
-        found = HPACellSegmenter(None, None, pixel_size=pixel_size).net_input(field)
-        for planes, levels in ((found.nuclei, [30, 30, 30]), (found.cells, [10, 40, 30])):
+        inputs, size = net_inputs(field, pixel_size)
+        assert size == (128, 128)
+        for planes, levels in zip(inputs, ([30, 30, 30], [10, 40, 30]), strict=True):
             assert planes.shape == (3, 192, 192)  # 128 px, and 32 on each side
             np.testing.assert_allclose(planes[:, 50, 50], (np.array(levels) / 255 - mean) / spread, rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [1728, 2048, 3072])
 def test_every_competition_field_is_scaled_by_a_quarter_whatever_its_side(side):
-    found = HPACellSegmenter(None, None).net_input(np.zeros((side, side, 4), np.uint8))
-    assert found.small == (side // 4, side // 4)
-    assert all(length % 32 == 0 for length in found.cells.shape[1:])
+    (_, planes), size = net_inputs(np.zeros((side, side, 4), np.uint8), 0.08)
+    assert size == (side // 4, side // 4)
+    assert all(length % 32 == 0 for length in planes.shape[1:])
 
 
 def test_a_layer_pickled_by_an_old_pytorch_still_works():
@@ -150,98 +158,15 @@ def test_a_layer_pickled_by_an_old_pytorch_still_works():
     assert HPACellSegmenter(net, net, device="cpu")(np.zeros((64, 64, 4), np.uint8)).shape == (64, 64)
 
 
-def recorder(limit=99):
-    """A network that notes the shapes of its batches, and runs out of memory above `limit` fields."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-    class Recorder(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.seen, self.moves, self.net = [], 0, threshold_net(0)
-
-        def to(self, device):
-            self.moves += 1
-            return super().to(device)
-
-        def forward(self, batch):
-            self.seen.append(tuple(batch.shape))
-            if len(batch) > limit:
-                raise torch.cuda.OutOfMemoryError("out of memory")
-            return self.net(batch)
-
-    return Recorder()
-
-
-def some_fields():
-    """Fields of two sizes, mixed, and each another."""
-    shapes = [(400, 700), (512, 512), (400, 700), (400, 700), (512, 512), (400, 700), (400, 700)]
-    return [np.roll(two_cells(*shape), 10 * number, axis=1) for number, shape in enumerate(shapes)]
-
-
-def test_fields_go_through_in_batches_of_one_size_and_come_back_in_order():
-    net = recorder()
-    segmenter = HPACellSegmenter(net, net, device="cpu", batch=3)
-    mapped = list(segmenter.map(iter(some_fields())))
-    assert sorted(shape[0] for shape in net.seen[::2]) == [2, 2, 3]
-    assert net.moves == 2  # once as the nuclei network, once as the cell network
-    for cells, field in zip(mapped, some_fields(), strict=True):
-        np.testing.assert_array_equal(cells, segmenter(field))
-        assert cells.max() == 2
-
-
-def test_out_of_gpu_memory_the_batch_is_halved_and_stays_so(capsys):
-    net, fields = recorder(limit=1), [two_cells(400, 700)] * 9
-    segmenter = HPACellSegmenter(threshold_net(0), net, device="cpu", batch=4)
-    assert [cells.max() for cells in segmenter.map(fields)] == [2] * 9
-    assert [shape[0] for shape in net.seen] == [4, 2] + [1] * 9
-    assert "out of memory with 4 fields: going on with 2" in capsys.readouterr().out
-
-
-def test_a_field_too_large_for_the_gpu_says_so():
-    segmenter = HPACellSegmenter(recorder(limit=0), recorder(), device="cpu")
-    with pytest.raises(RuntimeError, match="CUDA out of memory with a single field of 160 × 224 px"):
-        segmenter(two_cells(400, 700))
-
-
-def test_the_next_fields_are_read_while_the_networks_work():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    read, wanted = [], threading.Event()
-
-    def fields():
-        for number in range(4):
-            read.append(number)
-            if number == 3:
-                wanted.set()
-            yield two_cells(256, 256)
-
-    class Waiting(torch.nn.Module):
-        def forward(self, batch):
-            assert wanted.wait(20), "the fourth field was not read while the first was in the network"
-            return batch
-
-    assert len(list(HPACellSegmenter(Waiting(), Waiting(), device="cpu", batch=1).map(fields()))) == 4
-
-
-def test_a_field_that_fails_does_not_stop_the_others():
-    segmenter = HPACellSegmenter(threshold_net(0), threshold_net(0), device="cpu", batch=2)
-    unreadable = FileNotFoundError("no yellow channel")
-    fields = [two_cells(400, 700), unreadable, np.zeros((64, 64), np.uint8), two_cells(400, 700)]
-    found = list(segmenter.stream(fields))
-    assert found[1] is unreadable and isinstance(found[2], Exception)
-    assert found[0][1].max() == found[3][1].max() == 2
-
-
-def test_fields_of_a_part_are_streamed_and_an_unreadable_one_is_set_aside_alone(tmp_path):
-    for number, channel in itertools.product(range(5), range(4)):
-        name = f"{number}_{('red', 'green', 'blue', 'yellow')[channel]}.png"
-        if number != 2 or channel != 3:
-            cv2.imwrite(str(tmp_path / name), np.ascontiguousarray(two_cells(400, 700)[..., channel]))
-    net = recorder()
-    segmenter = HPACellSegmenter(threshold_net(0), net, device="cpu", batch=4)
+def test_in_a_part_an_unreadable_field_is_set_aside_alone(tmp_path):
+    for number in range(5):
+        write_field(tmp_path, str(number), two_cells(400, 700))
+    (tmp_path / "2_yellow.png").unlink()
+    segmenter = HPACellSegmenter(threshold_net(0), threshold_net(0), device="cpu")
     part = plan_segmentation(open_dataset(tmp_path), ["test"], segmenter, tmp_path / "out")[0]
     assert segment_part(part) == {"fields": 5, "reused": 0}
-    assert [shape[0] for shape in net.seen] == [4]
     fields = tables.read_part(tmp_path / "out" / "fields" / part.name)
+    assert fields["image_id"].tolist() == ["0", "1", "2", "3", "4"]
     assert fields["n_cells"].tolist() == [2, 2, 0, 2, 2]
     assert ["yellow" in error for error in fields["error"]] == [False, False, True, False, False]
     cells = tables.read_part(tmp_path / "out" / "cells" / part.name)

@@ -35,7 +35,6 @@ def kaggle(tmp_path, monkeypatch):
     (folder / "end").write_text("COMPLETE")
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.setenv("FAKE", str(folder))
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "token")
     return folder
 
 
@@ -76,33 +75,22 @@ def test_a_library_that_is_there_gets_a_new_version(kaggle, plan, tmp_path):
 
 def test_a_kernel_that_fails_stops_the_rest_and_names_its_log(kaggle, plan, tmp_path):
     (kaggle / "end").write_text("ERROR")
-    with pytest.raises(RuntimeError, match=r"jane/hpa-02-segmentation ended as error: .*02-segmentation\.log"):
+    with pytest.raises(RuntimeError, match=r"jane/hpa-02-segmentation ended as .*error.*02-segmentation\.log"):
         push(plan, tmp_path, wait=0)
     assert not any("hpa-03" in call for call in calls(kaggle))
     assert "what jane/hpa-02-segmentation printed" in (tmp_path / "logs" / "hpa-02-segmentation.log").read_text()
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "The following are not valid dataset sources and could not be added to the kernel: ['jane/pytorch-zoo']",
-        "The following are not valid kernel sources and could not be added to the kernel: ['jane/x']",
-    ],
-)
-def test_a_source_that_kaggle_leaves_out_is_an_error_though_the_command_ends_well(kaggle, plan, tmp_path, said):
+def test_a_source_that_kaggle_leaves_out_is_an_error_though_the_command_ends_well(kaggle, plan, tmp_path):
+    said = "The following are not valid dataset sources and could not be added to the kernel: ['jane/pytorch-zoo']"
     (kaggle / "says").write_text(f"{said}\n")
     with pytest.raises(RuntimeError, match="was not pushed as it should be: The following are not valid"):
         push(plan, tmp_path, wait=0)
 
 
-def test_without_owner_command_or_credentials_nothing_is_uploaded(kaggle, plan, tmp_path, monkeypatch):
+def test_without_owner_or_command_nothing_is_uploaded(kaggle, plan, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='put your Kaggle name into "owner"'):
         push(dataclasses.replace(plan, owner="your-kaggle-name"), tmp_path)
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match=r"no credentials of Kaggle: .*kaggle\.json"):
-        push(plan, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="pip install kaggle"):
         push(plan, tmp_path)

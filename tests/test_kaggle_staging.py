@@ -9,8 +9,7 @@ import nbformat
 import pytest
 from conftest import REPOSITORY
 
-from hpa_utils.running.kaggle import build_wheels, push_commands, read_plan, stage
-from hpa_utils.running.kaggle.schema import Library
+from hpa_utils.running.kaggle import push_commands, read_plan, stage
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +30,11 @@ def staged(plan, tmp_path_factory):
     return folder / "staged"
 
 
-def test_there_is_a_folder_a_kernel_and_one_for_the_library(plan, staged):
-    assert {path.name for path in staged.iterdir()} == {plan.library.slug, *(kernel.slug for kernel in plan.kernels)}
-
-
 def test_what_kaggle_is_told_of_a_kernel(plan, staged):
     assert json.loads((staged / "hpa-04-train" / "kernel-metadata.json").read_text()) == {
         "id": f"{plan.owner}/hpa-04-train",
         "title": "hpa 04 train",
-        "code_file": "04_train.ipynb",
+        "code_file": "kaggle_run.ipynb",
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,
@@ -55,22 +50,30 @@ def test_what_kaggle_is_told_of_a_kernel(plan, staged):
     }
 
 
-def test_every_kernel_is_private_without_internet_and_has_the_library(plan, staged):
+def test_every_kernel_has_a_folder_is_private_without_internet_and_has_the_library(plan, staged):
+    assert {path.name for path in staged.iterdir()} == {plan.library.slug, *(kernel.slug for kernel in plan.kernels)}
     for kernel in plan.kernels:
         told = json.loads((staged / kernel.slug / "kernel-metadata.json").read_text())
         assert told["enable_internet"] is False and told["is_private"] is True
         assert told["dataset_sources"][0] == f"{plan.owner}/{plan.library.slug}"
-        assert (staged / kernel.slug / told["code_file"]).is_file()
         assert ("machine_shape" in told) == kernel.gpu == told["enable_gpu"]
 
 
-def test_the_parameters_are_baked_in_after_the_notebooks_own(staged):
-    notebook = nbformat.read(staged / "hpa-04-train" / "04_train.ipynb", as_version=4)
+@pytest.mark.parametrize(
+    ("slug", "code_file", "expected"),
+    [
+        ("hpa-04-train", "kaggle_run.ipynb", {"notebooks": "04", "folds": "0,1", "preset": "kaggle", "hours": 0.0}),
+        ("submit", "kaggle_run.ipynb", {"notebooks": "02,03,05", "assignments": {"segmenter": "hpacellseg"}}),
+        ("hpa-05-inference", "05_inference.ipynb", {"tta": 8, "model": ""}),
+    ],
+)
+def test_the_parameters_are_baked_in_after_the_notebooks_own(staged, slug, code_file, expected):
+    notebook = nbformat.read(staged / slug / code_file, as_version=4)
     nbformat.validate(notebook)
     tagged = {tag: cell.source for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     values = {}
     exec("\n".join(tagged[tag] for tag in ("parameters", "injected-parameters")), values)
-    assert values["backbone"] == "b0" and values["folds"] == 5  # the preset's, the notebook's own
+    assert {name: values[name] for name in expected} == expected
     assert notebook.metadata.kernelspec.name == "python3" and str(REPOSITORY) not in json.dumps(notebook)
 
 
@@ -86,8 +89,9 @@ def test_the_library_is_a_data_set_with_wheels_the_same_unpacked_and_the_tests(p
 
 def test_a_notebook_finds_the_library_beside_what_kaggles_image_lacks(plan, staged):
     code = (
-        "import sys; sys.path += [sys.argv[1]]; import hpa_utils, lacking; from hpa_utils.running import notebooks;"
-        "print(hpa_utils.__file__, lacking.answer, len(list(notebooks.NOTEBOOKS.glob('0*.py'))))"
+        "import sys; sys.path += [sys.argv[1]]; import hpa_utils, hpa_explorer, hpa_simulator, lacking;"
+        "from hpa_utils.running.notebooks import SOURCES;"
+        "print(hpa_utils.__file__, lacking.answer, len(list(SOURCES.glob('0*.py'))))"
     )
     library = staged / plan.library.slug
     options = {"capture_output": True, "text": True, "cwd": library, "check": True}  # there, not this repository's
@@ -116,16 +120,3 @@ def test_the_commands_are_in_the_order_in_which_kernels_read_each_other(plan):
     pushed = [line.split("/")[-1] for line in commands if " push " in line]
     assert pushed == list(plan.push)
     assert commands[-1].startswith("kaggle competitions submit hpa-single-cell-image-classification -k your-kag")
-
-
-def test_without_the_package_registry_the_error_names_what_is_lacking(plan, tmp_path, monkeypatch):
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with pytest.raises(RuntimeError, match="no wheels of hpa_utils, iterative-stratification, .*package registry"):
-        build_wheels(plan, tmp_path)
-
-
-def test_what_requirements_do_not_list_is_no_package_of_the_library():
-    with pytest.raises(ValueError, match="'left-pad', which requirements.txt does not"):
-        Library("hpa-utils", "hpa utils", ("left-pad",))

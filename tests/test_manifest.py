@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -7,39 +6,24 @@ from hpa_utils import manifest, paths
 from hpa_utils.dataset import open_dataset
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    size: int = 1
-    name: str = "a"
+def test_a_model_folder_says_what_it_lacks(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no model folder: it has no config.json"):
+        manifest.read_config(tmp_path)
+    paths.write_json(tmp_path / "config.json", {"format": manifest.FORMAT, "name": "b0"})
+    with pytest.raises(ValueError, match="has no training_round: it was not written by 04_train"):
+        manifest.read_config(tmp_path)
 
 
-def test_configuration_is_given_values_then_the_section_of_the_file(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text('{"crops": {"size": 3}, "training": {"size": 9}}')
-    assert manifest.configure(Config, "crops", size=2) == Config(2)
-    assert manifest.configure(Config, "crops", path, size=2, name="b") == Config(3, "b")
-    assert manifest.configure(Config, "blending", path) == Config()
+def test_what_another_version_wrote_is_refused(tmp_path):
+    paths.write_json(tmp_path / "config.json", {"format": 2, "crops": {}, "training": {}, "segmenter": "watershed"})
+    with pytest.raises(ValueError, match="written by another version .format 2, this one has 3.*another output root"):
+        manifest.read_config(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"crops": {"sise": 3}}', "crops.sise is unknown; there are name, size"),
-        ('{"crop": {}}', "section crop is unknown"),
-        ("[]", "section"),
-        ("{", "no JSON"),
-    ],
-)
-def test_unknown_names_are_refused(tmp_path, text, message):
-    path = tmp_path / "config.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        manifest.configure(Config, "crops", path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.json"):
-        manifest.configure(Config, "crops", tmp_path / "nowhere.json")
+def test_two_crop_configurations_that_differ_are_told_apart(tmp_path):
+    manifest.check_same("crops", {"size": 64}, {"size": 64}, tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ValueError, match=r"crops.size is 64 in .*a but 96 in .*b"):
+        manifest.check_same("crops", {"size": 64}, {"size": 96}, tmp_path / "a", tmp_path / "b")
 
 
 def test_a_begun_stage_is_not_finished_until_it_says_so(tmp_path):
@@ -47,6 +31,16 @@ def test_a_begun_stage_is_not_finished_until_it_says_so(tmp_path):
     assert manifest.read_manifest(tmp_path)["complete"]
     manifest.begin(tmp_path)
     assert manifest.read_manifest(tmp_path) == {}
+
+
+def test_a_paused_stage_is_not_whole_and_says_why(tmp_path):
+    manifest.pause(tmp_path, "stopped after epoch 3")
+    assert not manifest.is_whole(tmp_path) and manifest.read_manifest(tmp_path)["paused"] == "stopped after epoch 3"
+
+
+def test_a_stage_is_named_within_its_output_root(tmp_path):
+    assert manifest.stage_name(tmp_path / "02_segmentation") == "02_segmentation"
+    assert manifest.stage_name(tmp_path / "04_train" / "b0-r1-f0") == "04_train/b0-r1-f0"
 
 
 def test_the_digest_of_a_stage_leaves_out_how_it_was_run(tmp_path):

@@ -2,10 +2,10 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
+import time
 
 import jupytext
 import nbformat
@@ -15,53 +15,63 @@ import pytest
 from conftest import REPOSITORY
 
 from hpa_utils import manifest, tables
-from hpa_utils.inference import CELL_COLUMNS, FIELD_COLUMNS
+from hpa_utils.crop_sets import CropSet
 from hpa_utils.running.commands import main
-from hpa_utils.running.notebooks import DEFAULT, NOTEBOOKS, NotebookFailed, run_notebooks
+from hpa_utils.running.notebooks import SOURCES, NotebookFailed, run_notebooks
+from hpa_utils.running.runs import NOTEBOOKS
 from hpa_utils.scoring import score_submission, validate_submission
 
-SOURCES = sorted(NOTEBOOKS.glob("[0-9]*_*.py"))
+NOTEBOOK_FILES = sorted(SOURCES.glob("[0-9]*_*.py"))
+DEFAULT = NOTEBOOKS[:5]
+MODEL = "lite0-64-r1-f0"
 
 
 def code_lines(cell):
     return [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_notebook_is_short_and_thin(source):
+def run_folders(out):
+    return {"03_cell_crops": out / "03_cell_crops" / "64", "04_train": out / "04_train" / MODEL}
+
+
+def executed(out, name):
+    folder = run_folders(out).get(name, out / name)
+    return nbformat.read(folder / f"{name}.ipynb", as_version=4)
+
+
+@pytest.mark.parametrize("source", NOTEBOOK_FILES, ids=lambda path: path.stem)
+def test_a_notebook_can_be_read_in_one_sitting(source):
     notebook = jupytext.read(source)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert notebook.metadata.kernelspec.name == "python3"
     assert notebook.cells[0].cell_type == "markdown"
     assert all(word in notebook.cells[0].source for word in ("**Reads**", "**Writes**", "**Takes**"))
-    assert 40 <= sum(len(code_lines(cell)) for cell in code) <= 90
-    assert max(len(code_lines(cell)) for cell in code) <= 12
-    forbidden = re.compile(r"\s*(def|class) |[!%]|.*\blambda\b")
-    assert not [line for cell in code for line in code_lines(cell) if forbidden.match(line)]
+    assert 60 <= sum(len(code_lines(cell)) for cell in code) <= 140
+    assert max(len(code_lines(cell)) for cell in code) <= 20
 
 
-def test_all_notebooks_find_the_library_by_the_same_three_lines():
+def test_all_notebooks_find_the_library_by_the_same_lines():
     cells = {
-        next(cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code") for source in SOURCES
+        next(cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code")
+        for source in NOTEBOOK_FILES
     }
-    assert len(cells) == 1 and len(cells.pop().splitlines()) == 3
+    assert len(cells) == 1
 
 
-def test_every_stage_leaves_its_page_and_a_finished_manifest(finished_run):
-    for name in DEFAULT:
-        assert manifest.read_manifest(finished_run / name)["complete"], name
-        assert (finished_run / name / f"{name}.html").stat().st_size > 10_000
-        executed = nbformat.read(finished_run / name / f"{name}.ipynb", as_version=4)
-        errors = [o for cell in executed.cells for o in cell.get("outputs", []) if o.output_type == "error"]
-        assert not errors
+def test_every_run_leaves_its_page_and_a_finished_manifest(finished_run):
     page = (finished_run / "index.html").read_text()
-    assert all(f"{name}/{name}.html" in page for name in DEFAULT)
+    for name in DEFAULT:
+        folder = run_folders(finished_run).get(name, finished_run / name)
+        assert manifest.read_manifest(folder)["complete"], name
+        assert (folder / f"{name}.html").stat().st_size > 10_000
+        outputs = [o for cell in executed(finished_run, name).cells for o in cell.get("outputs", [])]
+        assert not [output for output in outputs if output.output_type == "error"]
+        assert f"{folder.relative_to(finished_run)}/{name}.html" in page
 
 
 def test_no_figure_is_shown_twice(finished_run):
     for name in DEFAULT:
-        executed = nbformat.read(finished_run / name / f"{name}.ipynb", as_version=4)
-        outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+        outputs = [output for cell in executed(finished_run, name).cells for output in cell.get("outputs", [])]
         pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
         assert len(pictures) >= 2 and len(set(pictures)) == len(pictures), name
 
@@ -96,6 +106,8 @@ def test_the_tables_agree_with_each_other(finished_run):
     assert fields["n_cells"].sum() == len(cells) > 30
     for _, of_field in cells.groupby("image_id"):
         assert of_field["cell_id"].tolist() == list(range(1, len(of_field) + 1))
+    for split, of_split in cells.groupby("split"):
+        assert len(CropSet([finished_run / "03_cell_crops" / "64"], split)) == len(of_split)
 
 
 def test_predictions_are_one_row_a_cell_of_the_test_split(finished_run):
@@ -103,24 +115,23 @@ def test_predictions_are_one_row_a_cell_of_the_test_split(finished_run):
     test = cells[cells["split"] == "test"]
     predictions = tables.read_keyed(finished_run / "05_inference" / "predictions.parquet", test)
     assert len(predictions) == len(test)
-    values = predictions[CELL_COLUMNS + FIELD_COLUMNS].to_numpy()
+    values = predictions[tables.CELL_COLUMNS].to_numpy()
     assert values.dtype == np.float32 and (values > 0).all() and (values < 1).all()
 
 
-def test_out_of_fold_scores_are_of_held_out_fields(finished_run):
-    cells = tables.read_parts(finished_run / "02_segmentation" / "cells")
-    oof = tables.read_keyed(finished_run / "04_train" / "oof.parquet", cells[cells["split"] == "train"])
-    folds = pd.read_csv(finished_run / "04_train" / "folds.csv").set_index("image_id")["fold"]
-    assert (folds[oof["image_id"]] == 0).all() and set(oof["image_id"]) == set(folds.index[folds == 0])
-
-
-def test_the_model_folder_says_what_it_is(finished_run):
-    config = json.loads((finished_run / "04_train" / "config.json").read_text())
-    assert config["segmenter"] == "watershed" and config["crops"]["size"] == 64
-    assert config["weights"]["sha256"].startswith("57934424") and config["training"]["epochs"] == 1
-    assert (finished_run / "04_train" / "model.keras").is_file()
-    history = pd.read_csv(finished_run / "04_train" / "history.csv")
-    assert history["phase"].tolist() == [*["head"] * 8, "deep"] and history["loss"].notna().all()
+def test_the_model_folder_holds_the_model_its_recipe_and_scores_of_held_out_cells(finished_run):
+    folder = finished_run / "04_train" / MODEL
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["name"], config["training_round"], config["fold"], config["n_folds"]) == ("lite0-64", 1, 0, 2)
+    assert config["segmenter"] == "watershed" and config["crops"]["config"]["size"] == 64
+    assert config["weights"]["sha256"].startswith("57934424")
+    history = pd.read_csv(folder / "history.csv")
+    assert history["phase"].tolist() == ["head", "fine_tune"] and history["loss"].notna().all()
+    cells = tables.read_parts(finished_run / "02_segmentation" / "cells", split="train")
+    oof = tables.read_keyed(folder / "oof.parquet", cells)
+    fields = oof["image_id"].nunique()
+    assert 8 <= fields <= 16 and len(oof) == cells["image_id"].isin(oof["image_id"]).sum()
+    assert not (folder / "state.npz").exists()
 
 
 def test_the_submission_is_valid_and_its_score_is_the_one_written(finished_run, simulated):
@@ -128,7 +139,51 @@ def test_the_submission_is_valid_and_its_score_is_the_one_written(finished_run, 
     assert validate_submission(submission, simulated / "sample_submission.csv") == []
     scores = json.loads((finished_run / "05_inference" / "scores.json").read_text())
     assert score_submission(simulated / "truth.csv", submission) == scores
-    assert scores["mean_average_precision"] > 0
+    assert 0.02 < scores["mean_average_precision"] < 0.5  # trained for seconds; chance is near 0.05
+
+
+def test_a_second_round_learns_from_all_models_of_the_first_and_05_takes_it(finished_run, simulated, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished_run, out, ignore=shutil.ignore_patterns("05_*", "06_*"))
+    options = {"data": str(simulated), "out": str(out), "preset": "quick"}
+    with pytest.raises(NotebookFailed, match="needs all 2 models of round 1; missing: lite0-64-r1-f1"):
+        run_notebooks(**options, notebooks="04", rounds=2, folds="-1", runs="lite0-64-r2-all")
+    run_notebooks(**options, notebooks="04,05", rounds=2, folds="-1", assignments=("05.tta=2",))
+    printed = capsys.readouterr().out
+    assert f"04_train/{MODEL}: finished before, skipped" in printed
+    assert list(manifest.read_manifest(out / "05_inference")["configuration"]["models"]) == ["lite0-64-r2-all"]
+    assert manifest.read_manifest(out / "04_train" / "lite0-64-r2-all")["counts"]["train fields"] == 24
+
+
+def test_models_are_trained_side_by_side_on_several_devices(finished_run, simulated, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished_run, out, ignore=shutil.ignore_patterns("04_*", "05_*", "06_*"))
+    monkeypatch.setenv("HPA_DEVICES", "2")
+    run_notebooks(data=str(simulated), out=str(out), preset="quick", notebooks="04", folds="0,1")
+    printed = capsys.readouterr().out
+    assert printed.index("lite0-64-r1-f1: [1/1]") < printed.index("lite0-64-r1-f0:     epoch 2 of 2")
+    for fold in "01":
+        assert manifest.read_manifest(out / "04_train" / f"lite0-64-r1-f{fold}")["complete"]
+
+
+def test_a_changed_loss_on_the_page_starts_the_training_anew(finished_run, simulated, tmp_path, monkeypatch, capsys):
+    out, changed = tmp_path / "out", tmp_path / "notebooks"
+    shutil.copytree(finished_run, out, ignore=shutil.ignore_patterns("04_*", "05_*", "06_*"))
+    shutil.copytree(SOURCES, changed)
+    options = {"data": str(simulated), "out": str(out), "preset": "quick", "notebooks": "04"}
+    in_time = f"deadline={time.time() + 1}"
+    run_notebooks(**options, assignments=(in_time,))
+    assert "stopped after epoch 1, before the deadline; the same command goes on" in capsys.readouterr().out
+    page = (changed / "04_train.py").read_text()
+    other = page.replace("cross_entropy = ", "cross_entropy = 2.0 * ").replace(
+        "sys.path += [", f"sys.path += [{str(REPOSITORY)!r}, "
+    )
+    assert page.count("cross_entropy = ") == 1
+    (changed / "04_train.py").write_text(other)
+    monkeypatch.setattr("hpa_utils.running.notebooks.SOURCES", changed)
+    run_notebooks(**options)
+    assert "of another recipe: the training starts anew" in capsys.readouterr().out
+    run_notebooks(data=str(simulated), out=str(out), preset="quick", notebooks="05")  # it loads whatever 04 defined
 
 
 def test_a_run_leaves_nothing_outside_its_output_root(tiny_dataset, tmp_path, monkeypatch):
@@ -144,6 +199,13 @@ def test_a_run_leaves_nothing_outside_its_output_root(tiny_dataset, tmp_path, mo
 def test_finished_notebooks_are_skipped(finished_run, simulated, capsys):
     run_notebooks(data=str(simulated), out=str(finished_run), preset="quick")
     assert capsys.readouterr().out.count("finished before, skipped") == 5
+
+
+def test_what_version_0_1_wrote_is_refused(tiny_dataset, tmp_path):
+    (tmp_path / "out" / "04_train").mkdir(parents=True)
+    (tmp_path / "out" / "04_train" / "manifest.json").write_text('{"format": 2, "complete": true}')
+    with pytest.raises(ValueError, match="04_train was written by another version .format 2, this one has 3"):
+        run_notebooks(data=str(tiny_dataset), out=str(tmp_path / "out"))
 
 
 def test_an_unknown_parameter_is_an_error_before_anything_runs(tiny_dataset, tmp_path, capsys):
@@ -186,7 +248,7 @@ def test_a_bad_field_is_set_aside_and_tried_again_when_it_is_mended(tiny_dataset
     broken.write_bytes(content)
     run_notebooks(data=str(tiny_dataset), out=str(out), notebooks="02,03")
     assert manifest.read_manifest(out / "02_segmentation")["set_aside"] == []
-    assert manifest.read_manifest(out / "03_cell_crops")["counts"]["crops"] == 30
+    assert manifest.read_manifest(out / "03_cell_crops" / "128")["counts"]["crops"] == 30
 
 
 def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_dataset, tmp_path):
@@ -197,14 +259,14 @@ def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_datas
     submission = pd.read_csv(out / "05_inference" / "submission.csv")
     assert submission["ID"].tolist() == ["test-0", "test-1", "test-2"]
     assert validate_submission(out / "05_inference" / "submission.csv", tiny_dataset / "sample_submission.csv") == []
-    assert manifest.read_manifest(out / "03_cell_crops")["configuration"]["crops"]["size"] == 64
+    assert manifest.read_manifest(out / "03_cell_crops" / "64")["configuration"]["crops"]["config"]["size"] == 64
     assert not (out / "04_train").exists()
     assert (out / "06_explore" / "report.html").is_file()
 
 
-def test_preprocessing_workers_never_import_tensorflow():
+def test_the_runner_and_preprocessing_workers_never_import_tensorflow():
     code = (
-        "import sys; import hpa_utils, hpa_utils.segmentation, hpa_utils.crops, hpa_simulator, hpa_utils.scoring;"
+        "import sys; import hpa_utils.segmentation, hpa_utils.crop_sets, hpa_simulator, hpa_utils.scoring, hpa_utils.running.notebooks;"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=dict(os.environ)).returncode == 0

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from hpa_utils.running.notebooks import DEFAULT, NOTEBOOKS
+from hpa_utils.dataset import open_dataset
+from hpa_utils.running.notebooks import SOURCES, plan
 from hpa_utils.running.parameters import parse_assignments, read_parameters, resolve
 
 DEFAULTS = {
@@ -46,10 +47,9 @@ def test_an_assignment_has_a_name_and_a_value(text):
         parse_assignments([text])
 
 
-@pytest.mark.parametrize("preset", ["quick", "demo", "kaggle"])
-def test_presets_name_parameters_that_exist(preset):
-    defaults = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in DEFAULT}
-    resolve(defaults, [json.loads((NOTEBOOKS / "presets.json").read_text())[preset]])
+@pytest.mark.parametrize("preset", json.loads((SOURCES / "presets.json").read_text()))
+def test_presets_name_parameters_that_exist(preset, tiny_dataset, tmp_path):
+    assert plan(open_dataset(tiny_dataset), tmp_path, preset=preset)
 
 
 def test_a_parameters_cell_holds_literals_only(tmp_path):

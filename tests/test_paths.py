@@ -49,8 +49,31 @@ def test_an_earlier_stage_is_found_in_the_output_root_or_among_kaggles_inputs(mo
 
 
 def test_a_stage_that_has_not_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no finished 02_segmentation .*--notebooks 02"):
+    with pytest.raises(FileNotFoundError, match="no finished 02_segmentation in .*: run notebook 02 first"):
         paths.find_stage(tmp_path, "02_segmentation")
+
+
+def test_named_folders_of_the_output_root_come_before_attached_ones(monkeypatch, tmp_path):
+    folders = {"own": tmp_path / "out", "first": tmp_path / "input" / "k1", "second": tmp_path / "input" / "k2"}
+    for place, names in (("own", "a"), ("first", "ab"), ("second", "bc")):
+        for name in names:
+            (folders[place] / "04_train" / name).mkdir(parents=True)
+            manifest.finish(folders[place] / "04_train" / name, {}, {})
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
+    found = paths.find_named(folders["own"], "04_train")
+    assert found == {n: folders[p] / "04_train" / n for n, p in (("a", "own"), ("b", "first"), ("c", "second"))}
+
+
+def test_the_only_crop_set_need_not_be_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing finished in .*03_cell_crops: run notebook 03 first"):
+        paths.find_only(tmp_path, "03_cell_crops")
+    for name in ("64", "96"):
+        (tmp_path / "03_cell_crops" / name).mkdir(parents=True)
+        manifest.finish(tmp_path / "03_cell_crops" / name, {}, {})
+        if name == "64":
+            assert paths.find_only(tmp_path, "03_cell_crops") == "64"
+    with pytest.raises(ValueError, match="holds 64, 96: name one of them"):
+        paths.find_only(tmp_path, "03_cell_crops")
 
 
 def test_what_a_killed_run_left_half_written_is_dropped(tmp_path):

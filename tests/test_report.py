@@ -59,8 +59,8 @@ def test_a_field_of_very_many_detections_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([("a", "7 0.5")], r"s.csv, row 2 \(a\): 2 words"),
-        ([("a", ""), ("b", f"19 0.5 {masks.encode_mask(CELL)}")], r"row 3 \(b\): label '19'"),
+        ([("a", "7 0.5")], "s.csv, row 2: 2 words"),
+        ([("a", ""), ("b", f"19 0.5 {masks.encode_mask(CELL)}")], "row 3: label '19'"),
         ([("a", ""), "b,30,20"], "row 3: 3 values, the header has 4"),
         ([], "no rows"),
     ],
@@ -71,10 +71,10 @@ def test_what_cannot_be_read_is_named_by_its_row(tmp_path, lines, message):
 
 
 def test_a_file_without_the_columns_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no column ImageHeight; it has ID,"):
+    with pytest.raises(ValueError, match="row 1: no column ImageHeight; the header is 'ID,"):
         read_submission(write_submission(tmp_path / "s.csv", [], "ID,ImageWidth,PredictionString"))
     (tmp_path / "s.csv").write_text("")
-    with pytest.raises(ValueError, match="is empty; expected the columns ID, ImageWidth"):
+    with pytest.raises(ValueError, match="s.csv: the file is empty"):
         read_submission(tmp_path / "s.csv")
 
 
@@ -98,7 +98,7 @@ def test_the_table_of_classes_can_be_made_from_the_json_file(truth, submission, 
     assert golgi["average_precision"] == golgi["tie_low"] == golgi["tie_high"] == pytest.approx(9 / 12 * 0.9)
     assert golgi["low"] <= golgi["average_precision"] <= golgi["high"]
     assert golgi["difference"] == golgi["difference_low"] == golgi["difference_high"] == 0
-    assert (golgi["perfect_labels"], golgi["lost_segmentation"]) == (0.75, 0.25)
+    assert golgi["lost_segmentation"] == 0.25
     assert golgi["lost_segmentation"] + golgi["lost_classification"] == pytest.approx(1 - golgi["average_precision"])
     assert golgi["true_cells"] == 12 and np.isnan(empty["average_precision"]) and np.isnan(empty["low"])
 
@@ -114,7 +114,6 @@ def test_the_command_says_what_it_was_asked_for(truth, submission, tmp_path, cap
     told = capsys.readouterr().out
     assert "mean average precision (mAP)  0.0355  (0.0" in told
     assert "+0.0311 against 0.0044  (+0.0" in told
-    assert "Golgi apparatus                            1: no cell 1" in told
     assert "lost to segmentation (no mask with IoU ≥ 0.6)      0.2500" in told
 
 

@@ -74,7 +74,38 @@ def test_an_empty_prediction_scores_as_none_and_is_reported(tmp_path, truth, sam
     path = tmp_path / "submission.csv"
     path.write_text(f"ID,ImageWidth,ImageHeight,PredictionString\na,{WIDTH},{HEIGHT},\nb,{WIDTH},{HEIGHT},\n")
     assert score_submission(truth, path)["mean_average_precision"] == 0
-    assert [finding.level for finding in validate_submission(path, sample)] == ["loss", "loss"]
+    assert [finding.level for finding in validate_submission(path, sample)] == ["warning", "warning"]
+
+
+def test_the_placeholder_is_written_without_predictions_and_kaggle_accepts_it(tmp_path, sample):
+    path = tmp_path / "submission.csv"
+    write_submission(path, pd.read_csv(sample))
+    assert path.read_text() == sample.read_text()
+    assert {finding.level for finding in validate_submission(path, sample)} == {"warning"}
+    none = pd.DataFrame({"image_id": [], "cell_id": []})
+    write_submission(path, pd.read_csv(sample), none.assign(rle=[]), none, np.zeros((0, 19), np.float32))
+    assert path.read_text() == sample.read_text()
+
+
+def test_rows_and_cells_are_in_the_order_they_were_asked_for_and_ids_are_quoted_where_need_be(tmp_path):
+    path, other = tmp_path / "submission.csv", np.roll(CELL, 8, axis=0)
+    rows = pd.DataFrame({"ID": ["c", 'b, "2"', "a"], "ImageWidth": WIDTH, "ImageHeight": HEIGHT})
+    cells = [("a", 1, CELL), ("a", 2, other), ('b, "2"', 1, CELL), ("left out", 1, CELL)]
+    cells = pd.DataFrame(cells, columns=["image_id", "cell_id", "mask"])
+    cells["rle"] = cells["mask"].map(masks.encode_counts)
+    predictions = cells.iloc[[3, 1, 2, 0]]
+    write_submission(path, rows, cells, predictions, np.arange(4 * 19, dtype=np.float32).reshape(4, 19) / 100)
+    found = read_submission(path).query("label == 0")
+    assert found["image_id"].tolist() == ['b, "2"', "a", "a"]
+    assert found["confidence"].tolist() == pytest.approx([0.38, 0.19, 0.57])
+    assert found["counts"].tolist() == [masks.encode_counts(mask) for mask in (CELL, other, CELL)]
+
+
+def test_predictions_of_another_cell_table_are_refused(tmp_path):
+    cells = pd.DataFrame({"image_id": ["a"], "cell_id": [1], "rle": [masks.encode_counts(CELL)]})
+    rows = pd.DataFrame({"ID": ["a"], "ImageWidth": WIDTH, "ImageHeight": HEIGHT})
+    with pytest.raises(ValueError, match="predicted cell 2 of a is not in the cell table"):
+        write_submission(tmp_path / "s.csv", rows, cells, cells.assign(cell_id=2), np.zeros((1, 19), np.float32))
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
@@ -104,7 +135,7 @@ def test_publishing_replaces_the_placeholder(submission, sample, tmp_path):
 def test_a_damaged_truth_is_named_by_row(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("ID,ImageWidth,ImageHeight,Label,Mask\na,30,20,4,xyz\n")
-    with pytest.raises(ValueError, match=r"truth.csv, row 2 \(a\)"):
+    with pytest.raises(ValueError, match="truth.csv, row 2: mask text"):
         read_truth(path)
 
 

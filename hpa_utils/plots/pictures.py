@@ -4,43 +4,25 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils.crops import Bags, decode_crop
 from hpa_utils.labels import CLASS_NAMES
 
 TINTS = {"red": (1, 0.15, 0.1), "green": (0.1, 1, 0.2), "blue": (0.25, 0.45, 1), "yellow": (1, 0.85, 0.1)}
-SHORT_NAMES = (
-    "nucleoplasm",
-    "nuclear membrane",
-    "nucleoli",
-    "fibrillar center",
-    "nuclear speckles",
-    "nuclear bodies",
-    "ER",
-    "Golgi",
-    "interm. filaments",
-    "actin",
-    "microtubules",
-    "mitotic spindle",
-    "centrosome",
-    "plasma membrane",
-    "mitochondria",
-    "aggresome",
-    "cytosol",
-    "vesicles",
-    "negative",
-)
-assert len(SHORT_NAMES) == len(CLASS_NAMES)
+SHORTER = {
+    "nucleoli fibrillar center": "fibrillar center",
+    "endoplasmic reticulum": "ER",
+    "golgi apparatus": "Golgi",
+    "intermediate filaments": "interm. filaments",
+    "actin filaments": "actin",
+    "vesicles and punctate cytosolic patterns": "vesicles",
+}
+SHORT_NAMES = tuple(SHORTER.get(name.lower(), name.lower()) for name in CLASS_NAMES)
 
 
 def composite(field: np.ndarray, stretch: bool = True) -> np.ndarray:
-    """A colour picture, uint8 (H, W, 3): red, green and blue as they are, yellow added to red and green at half.
+    """A colour picture, uint8 (H, W, 3), of a field, uint8 (H, W, 4) in the order red, green, blue, yellow.
 
-    Parameters
-    ----------
-    field : numpy.ndarray
-        uint8 (H, W, 4), channel order red, green, blue, yellow.
-    stretch : bool
-        Bring each channel's 99.7th percentile to white, so that dim fields can be seen too.
+    Red, green and blue are as they are, yellow is added to red and green at half. With `stretch`, each channel's
+    99.7th percentile is brought to white, so that dim fields can be seen too.
     """
     planes = np.stack([stretched(field[..., i]) if stretch else field[..., i] for i in range(4)], axis=-1)
     planes = planes.astype(np.float32)
@@ -98,13 +80,6 @@ def finished(figure):
     """The figure, taken from pyplot's list of open ones: a notebook shows it where it is displayed, and once."""
     plt.close(figure)
     return figure
-
-
-def read_crop(bags: Bags, image_id: str, cell_id: int) -> np.ndarray:
-    """Crop of a cell, uint8 (S, S, 4)."""
-    number = int(np.flatnonzero(bags.table["image_id"] == image_id)[0])
-    position = int(np.flatnonzero(np.asarray(bags.table["cell_ids"][number]) == cell_id)[0])
-    return decode_crop(bags.crops(number)[position])
 
 
 def picture_sheet(pairs: list, titles: list[str], columns: int, side: float):

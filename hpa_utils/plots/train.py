@@ -5,66 +5,56 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hpa_utils.crops import Bags
-from hpa_utils.plots.pictures import (
-    SHORT_NAMES,
-    composite,
-    finished,
-    message,
-    names_of,
-    picture_sheet,
-    read_crop,
-    stretched,
-)
+from hpa_utils.crop_sets import CropSet
+from hpa_utils.plots.pictures import SHORT_NAMES, composite, finished, message, names_of, picture_sheet, stretched
 
-BLUE, GREEN = "#0b62a4", "#2a8c4a"
-PANELS = {  # column of the history → its name in the legend
-    "loss": {"loss": "training", "val_loss": "validation"},
-    "training loss of cells and field": {"cells_loss": "cells", "field_loss": "field"},
-    "validation, mean AP": {"val_field_ap": "fields", "val_cell_ap": "graded cells"},
-}
-STYLES = ("-", "--")
+BLUE, ORANGE, GREEN = "#0b62a4", "#d9730d", "#2a8c4a"
 
 
 def learning_curves(history: pd.DataFrame):
-    """Losses and validation scores by epoch: a row of panels a round, a colour a fold; the head phase shaded.
+    """Loss of training and validation, and the validation score with its best epoch marked; the head phase shaded.
 
-    Parameters
-    ----------
-    history : pandas.DataFrame
-        `round`, `fold`, `epoch`, `phase`, `loss`, `cells_loss`, `field_loss` and, where fields are held out,
-        `val_loss`, `val_field_ap`, `val_cell_ap`. A panel without a value is left out.
+    `history` has `epoch`, `phase`, `loss` and, where fields are held out, `val_loss`, `val_ap` (`training.Checkpoint`).
     """
-    panels = {title: [name for name in names if _has_values(history, name)] for title, names in PANELS.items()}
-    panels = {title: names for title, names in panels.items() if names}
-    rounds = sorted(history["round"].unique())
-    size = (3.8 * len(panels), 0.4 + 2.7 * len(rounds))
-    figure, axes = plt.subplots(len(rounds), len(panels), figsize=size, squeeze=False, layout="constrained")
-    for row, number in zip(axes, rounds):
-        of_round = history[history["round"] == number]
-        for axis, (title, names) in zip(row, panels.items()):
-            _draw_curves(axis, of_round, names)
-            axis.set_title(f"round {number}: {title}" if len(rounds) > 1 else title, fontsize=10)
-            keys = [Line2D([], [], color="0.3", linestyle=s, label=PANELS[title][n]) for s, n in zip(STYLES, names)]
-            axis.legend(handles=keys, fontsize=8)
-    folds = sorted(history["fold"].unique())
-    if len(folds) > 1:
-        keys = [Line2D([], [], color=f"C{fold}", label=f"fold {fold}") for fold in folds]
-        figure.legend(handles=keys, loc="outside right upper", fontsize=8)
+    validated = "val_ap" in history and history["val_ap"].notna().any()
+    panels = 1 + validated
+    figure, axes = plt.subplots(1, panels, figsize=(4.4 * panels, 3), squeeze=False, layout="constrained")
+    loss = axes[0, 0]
+    loss.plot(history["epoch"], history["loss"], color=BLUE, label="training")
+    if validated:
+        loss.plot(history["epoch"], history["val_loss"], color=ORANGE, label="validation")
+        best = history.loc[history["val_ap"].idxmax()]
+        score = axes[0, 1]
+        score.plot(history["epoch"], history["val_ap"], color=ORANGE)
+        score.plot(best["epoch"], best["val_ap"], "o", color=ORANGE)
+        score.set(ylabel="mean average precision")
+        score.set_title(f"Held-out cells: best {best['val_ap']:.3f}, epoch {best['epoch']:.0f}")
+    loss.set(ylabel="loss", title="Loss")
+    loss.legend(fontsize=8)
+    head = history.loc[history["phase"] == history["phase"].iloc[0], "epoch"].max()
+    for axis in axes[0]:
+        if history["phase"].nunique() > 1:
+            axis.axvspan(0.5, head + 0.5, color="0.93", zorder=0)
+        axis.set(xlabel="epoch (shaded: head alone)", xlim=(0.5, history["epoch"].max() + 0.5))
+        axis.title.set_fontsize(10)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return finished(figure)
+
+
+def batch_sheet(images: np.ndarray, labels: list[str], columns: int = 8):
+    """Crops as the network gets them, float (N, S, S, 4) in 0…255: colour composite above, protein channel below."""
+    crops = np.clip(images[: 2 * columns], 0, 255).astype(np.uint8)
+    pairs = [(composite(crop, stretch=False), crop[..., 1]) for crop in crops]
+    return picture_sheet(pairs, [textwrap.shorten(label, 22, placeholder=" …") for label in labels], columns, 1.5)
 
 
 def class_scores(scores: dict, title: str):
     """Average precision per class beside chance and, where there is one, ROC-AUC.
 
-    Parameters
-    ----------
-    scores : dict
-        `average_precision` and maybe `chance`, `roc_auc`: per class number (a string), None for those left out
-        (`scoring.ranking_scores`, `scoring.mean_average_precision`).
+    `scores`, of `scoring.ranking_scores` or `scoring.mean_average_precision`, has `average_precision` and maybe
+    `chance`, `roc_auc`: per class number (a string), None for those left out.
     """
     known = [number for number in range(19) if scores["average_precision"][str(number)] is not None]
     if not known:
@@ -94,86 +84,35 @@ def class_scores(scores: dict, title: str):
     return finished(figure)
 
 
-def reliability_diagram(tables: dict[str, pd.DataFrame]):
-    """What share is positive of what is predicted at a probability, and how many (field or cell, class) pairs are.
-
-    Parameters
-    ----------
-    tables : dict of str to pandas.DataFrame
-        Name → table of `scoring.reliability`. On the diagonal probabilities mean what they say; above it the model is
-        too careful.
-    """
-    tables = {name: table for name, table in tables.items() if len(table)}
-    if not tables:
-        return message("no predictions whose labels are known")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
-    left.plot([0, 1], [0, 1], color="0.8", zorder=0)
-    for name, table in tables.items():
-        left.plot(table["predicted"], table["share"], marker="o", markersize=4, label=name)
-        right.plot(table["predicted"], table["count"], marker="o", markersize=4, label=name)
-    unit = (-0.03, 1.03)
-    left.set(xlim=unit, ylim=unit, xlabel="predicted probability", ylabel="share of positives", aspect="equal")
-    right.set(xlim=unit, yscale="log", xlabel="predicted probability", ylabel="pairs (logarithmic)")
-    left.set_title("Reliability", fontsize=11)
-    right.set_title("How many pairs each point stands for", fontsize=11)
-    right.legend(fontsize=8)
-    return finished(figure)
-
-
-def mistakes(bags: Bags, table: pd.DataFrame, columns: int = 6):
+def mistakes(crops: CropSet, table: pd.DataFrame, fields: pd.DataFrame, columns: int = 6):
     """Confident mistakes, each by its field's highest cell: colour composite above, the protein channel below.
 
-    Parameters
-    ----------
-    bags : Bags
-    table : pandas.DataFrame
-        As of `scoring.confident_mistakes`; the first 12 are drawn.
+    `table` is as of `scoring.confident_mistakes`, its first 12 are drawn; `fields` is the field table with the labels.
     """
-    labels = dict(zip(bags.table["image_id"], bags.labels, strict=True))
-    crops, titles = [], []
+    labels = dict(zip(fields["image_id"], fields["labels"], strict=True))
+    titles = []
     for row in table.head(12).to_dict("records"):
         said = "labelled" if row["labelled"] else "not labelled"
-        name = f"{SHORT_NAMES[row['class']]} {row['probability']:.2f}, {said}"
         names = textwrap.shorten(f"labels: {names_of(labels[row['image_id']])}", 36, placeholder=" …")
-        titles.append(f"{name}\n{names}\n{row['image_id'][:8]}, cell {row['cell_id']}")
-        crops.append(read_crop(bags, row["image_id"], row["cell_id"]))
-    pairs = [(composite(crop), stretched(crop[..., 1])) for crop in crops]
+        titles.append(f"{SHORT_NAMES[row['class']]} {row['probability']:.2f}, {said}\n{names}")
+    pairs = [(composite(crop), stretched(crop[..., 1])) for crop in crops.read(crops.find(table.head(12)))]
     return picture_sheet(pairs, titles, columns, 2.1) if pairs else message("no mistakes to show")
 
 
-def spindle_sheet(bags: Bags, candidates: pd.DataFrame, columns: int = 8):
-    """Cells that may be in mitosis, to label by hand: microtubules and nucleus above, the protein channel below.
+def spindle_sheet(crops: CropSet, candidates: pd.DataFrame, columns: int = 8):
+    """Cells that may be in mitosis: microtubules and nucleus above, the protein channel below.
 
-    Parameters
-    ----------
-    bags : Bags
-    candidates : pandas.DataFrame
-        `image_id`, `cell_id`, `score` (`training.spindle_cells`), in the order to draw; the first 24 are.
+    `candidates` have `image_id` and `cell_id` (`weak_labels.spindle_cells`), in the order to draw; the first 16 are.
     """
-    pairs, titles = [], []
-    for image_id, cell_id, score in candidates[["image_id", "cell_id", "score"]].head(24).itertuples(index=False):
-        crop = read_crop(bags, image_id, cell_id)
-        pairs.append((composite(crop * np.array([1, 0, 1, 0], np.uint8)), stretched(crop[..., 1])))
-        titles.append(f"{image_id[:8]}, cell {cell_id}\nscore {score:.4f}")
+    shown = candidates.head(16)
+    pictures = crops.read(crops.find(shown))
+    titles = [f"{image_id[:8]}, cell {cell}" for image_id, cell in zip(shown["image_id"], shown["cell_id"])]
+    pairs = [(composite(crop * np.array([1, 0, 1, 0], np.uint8)), stretched(crop[..., 1])) for crop in pictures]
     return picture_sheet(pairs, titles, columns, 1.5) if pairs else message("no candidates for the mitotic spindle")
 
 
-def tried_rates(table: pd.DataFrame):
-    """Loss by learning rate; `table` as of `training.try_rates`."""
-    table = table[np.isfinite(table["loss"])]
-    if table.empty:
-        return message("no learning rate gave a finite loss")
-    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
-    axis.plot(table["rate"], table["loss"], ".", color="0.6", label="of the step")
-    axis.plot(table["rate"], table["loss"].rolling(5, min_periods=1).mean(), color=BLUE, label="mean of five steps")
-    axis.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel="loss")
-    axis.set_title("Loss while the rate rises", fontsize=11)
-    axis.legend(fontsize=8)
-    return finished(figure)
-
-
 def soft_label_shares(table: pd.DataFrame):
-    """Share of a class's cells whose soft label is 0.5 or more; `table` as of `training.positive_shares`."""
+    """Share of a class's cells whose soft label is 0.5 or more; `table` as of `weak_labels.shown_shares`."""
     known = table[table["cells"] > 0]
     if known.empty:
         return message("no cells with soft labels")
@@ -191,19 +130,3 @@ def soft_label_shares(table: pd.DataFrame):
     figure.legend(loc="outside lower left", ncols=2, fontsize=8)
     axis.set_title("Cells that are taken to show a label of their field", fontsize=11)
     return finished(figure)
-
-
-def _has_values(history: pd.DataFrame, name: str) -> bool:
-    return name in history and history[name].notna().any()
-
-
-def _draw_curves(axis, of_round: pd.DataFrame, names: list[str]) -> None:
-    """Columns of the history of one round, a line style each; epochs of the head phase shaded."""
-    head = of_round.loc[of_round["phase"] == "head", "epoch"].max()
-    if head > 0:  # False for NaN: there was none
-        axis.axvspan(0.5, head + 0.5, color="0.93", zorder=0)
-    for fold, of_fold in of_round.groupby("fold"):
-        for style, name in zip(STYLES, names):
-            axis.plot(of_fold["epoch"], of_fold[name].astype(float), style, marker=".", color=f"C{fold}")
-    axis.set(xlim=(0.5, of_round["epoch"].max() + 0.5), xlabel="epoch (shaded: head alone)")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

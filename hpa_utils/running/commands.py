@@ -1,4 +1,4 @@
-"""The command line: ``python -m hpa_utils simulate | run | score | validate | ledger | kaggle-stage``."""
+"""The command line: ``python -m hpa_utils simulate | run | score | validate | kaggle-stage``."""
 
 import argparse
 import sys
@@ -38,6 +38,10 @@ def _run(options) -> int:
         preset=options.preset,
         segmenter=options.segmenter,
         model=options.model,
+        folds=options.folds,
+        rounds=options.rounds,
+        runs=options.runs,
+        force=options.force,
         assignments=tuple(options.parameter),
     )
     print(f"results: {page}")
@@ -61,21 +65,7 @@ def _validate(options) -> int:
 
     findings = validate_submission(options.submission, options.sample)
     print(*findings, f"{options.submission}: {len(findings) or 'no'} findings", sep="\n")
-    return 1 if any(finding.level in ("error", "loss") for finding in findings) else 0
-
-
-def _ledger(options) -> int:
-    from hpa_utils.paths import find_out
-    from hpa_utils.scoring.ledger import ledger_text, run_ledger
-
-    pairs = [text.partition("=") for text in options.predictions]
-    for name, _, path in pairs:
-        if not name or not path:
-            raise ValueError(f"--predictions {name}: expected NAME=PATH of a predictions.parquet")
-    others = {name: path for name, _, path in pairs}
-    call = (options.data, options.model, options.config, others, options.absent, options.rounds)
-    print(ledger_text(run_ledger(find_out(options.out), *call)), end="")
-    return 0
+    return 1 if any(finding.level in ("error", "warning") for finding in findings) else 0
 
 
 def _kaggle_stage(options) -> int:
@@ -113,7 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", default="", help="named set of parameters, from notebooks/presets.json")
     run.add_argument("--notebooks", default="", metavar="02,03", help="only these")
     run.add_argument("--segmenter", default="", choices=("auto", "hpacellseg", "watershed", "masks"))
-    run.add_argument("--model", default="", metavar="DIR", help="trained model folder to use instead of training")
+    run.add_argument("--model", default="", metavar="DIR", help="model folder, or a folder of them, to use")
+    run.add_argument("--folds", default="", metavar="0,1", help="folds of 04 that get a model")
+    run.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds of 04; from the second, soft labels")
+    run.add_argument("--runs", default="", metavar="NAME,…", help="only the runs of these names")
+    run.add_argument("--force", action="store_true", help="make finished runs anew")
     run.add_argument("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE")
     run.set_defaults(command=_run)
 
@@ -131,16 +125,6 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--submission", required=True, metavar="S.csv")
     validate.add_argument("--sample", default="", metavar="sample_submission.csv")
     validate.set_defaults(command=_validate)
-
-    ledger = commands.add_parser("ledger", help="score every choice of the blend against the cell-level truth")
-    ledger.add_argument("--out", default="", metavar="OUT", help="output root of a finished run")
-    ledger.add_argument("--data", default="", metavar="ROOT", help="data set root, with the truth")
-    ledger.add_argument("--model", default="", metavar="DIR", help="model folder with the calibration; else 04_train")
-    ledger.add_argument("--config", default="", metavar="JSON", help="section blending: what is compared with")
-    ledger.add_argument("--predictions", action="append", default=[], metavar="NAME=PATH", help="others of these cells")
-    ledger.add_argument("--absent", default="false_positive", choices=("false_positive", "ignored"))
-    ledger.add_argument("--rounds", type=int, default=1000, help="of the bootstrap over fields")
-    ledger.set_defaults(command=_ledger)
 
     staging = commands.add_parser("kaggle-stage", help="write the folders that Kaggle's command line uploads")
     staging.add_argument("--out", required=True, metavar="DIR")

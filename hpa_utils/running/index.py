@@ -25,10 +25,10 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 """
 
 
-def write_index(out: str | Path, stages: tuple[str, ...]) -> Path:
-    """Write the page from what the stages left in their folders; returns its path."""
+def write_index(out: str | Path) -> Path:
+    """Write the page from what the runs left in their folders; returns its path."""
     out = Path(out)
-    body = "".join(_row(out, stage) for stage in stages)
+    body = "".join(_row(out, stage) for stage in TITLES if stage != "06_explore" or (out / stage).is_dir())
     page = (
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -37,21 +37,27 @@ def write_index(out: str | Path, stages: tuple[str, ...]) -> Path:
         f"<h2>Notebooks</h2><table>{body}</table></html>\n"
     )
     with atomic_write(out / "index.html") as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
     return out / "index.html"
 
 
 def _row(out: Path, stage: str) -> str:
-    found = read_manifest(out / stage)
-    title = html.escape(TITLES.get(stage, stage))
-    if (out / stage / f"{stage}.html").is_file():
-        title = f"<a href='{stage}/{stage}.html'>{title}</a>"
+    """A row a run of the notebook; the notebook alone where it has not run."""
+    named = sorted(path.parent.relative_to(out).as_posix() for path in out.glob(f"{stage}/*/manifest.json"))
+    return "".join(_run_row(out, stage, run) for run in named or [stage])
+
+
+def _run_row(out: Path, stage: str, run: str) -> str:
+    found, title = read_manifest(out / run), html.escape(TITLES[stage])
+    title += f": {html.escape(run.partition('/')[2])}" if "/" in run else ""
+    if (out / run / f"{stage}.html").is_file():
+        title = f"<a href='{run}/{stage}.html'>{title}</a>"
     counts = ", ".join(f"{_number(value)} {html.escape(name)}" for name, value in found.get("counts", {}).items())
     aside = len(found.get("set_aside", []))
     counts += f"; <b>{aside} fields set aside</b>" if aside else ""
-    if (out / stage / "report.html").is_file():
-        counts += f"; <a href='{stage}/report.html'>look at the cells</a>"
-    state = counts or ("done" if found.get("complete") else "not run, or not finished")
+    if (out / run / "report.html").is_file():
+        counts += f"; <a href='{run}/report.html'>look at the cells</a>"
+    state = counts or html.escape(found.get("paused", "not run, or not finished"))
     return f"<tr><td>{stage[:2]}</td><td>{title}</td><td class='quiet'>{state}</td></tr>"
 
 

@@ -1,11 +1,19 @@
-"""The notebooks in order: py:percent → .ipynb → papermill → HTML, skipping what is finished."""
+"""The notebooks in order: py:percent → .ipynb → papermill → HTML, a run at a time or models side by side."""
 
 import contextlib
+import functools
 import logging
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 
 import jupytext
 import nbformat
@@ -14,37 +22,14 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from hpa_utils import images, manifest
+from hpa_utils import manifest, model_folders
 from hpa_utils.dataset import Dataset, open_dataset
-from hpa_utils.paths import (
-    REPOSITORY,
-    atomic_write,
-    find_data,
-    find_inputs,
-    find_model,
-    find_stages,
-    listed_stages,
-    scoring_rerun,
-    write_json,
-)
+from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named
 from hpa_utils.running.index import write_index
 from hpa_utils.running.parameters import parse_assignments, read_parameters, read_preset, resolve
-from hpa_utils.segmentation.reference import mask_sizes
+from hpa_utils.running.runs import NOTEBOOKS, Run, devices, held_by_input, is_finished, plan_runs, signature, write_plan
 
-NOTEBOOKS = REPOSITORY / "notebooks"
-DEFAULT = ("01_eda", "02_segmentation", "03_cell_crops", "04_train", "05_inference")
-ALL = (*DEFAULT, "06_explore")  # the last is run only where it is asked for
-READS = {  # the earlier stages whose output a notebook reads
-    "01_eda": (),
-    "02_segmentation": (),
-    "03_cell_crops": ("02_segmentation",),
-    "04_train": ("02_segmentation", "03_cell_crops"),
-    "05_inference": ("02_segmentation", "03_cell_crops", "04_train"),
-    "06_explore": ("02_segmentation", "03_cell_crops", "04_train", "05_inference"),
-}
-# parameters that say where or by whom, not what: paths are known by what they hold
-PLACES = ("data", "out", "config", "masks", "model", "more", "not_in", "hpacellseg_weights", "workers", "scheduler")
-PLACES += ("deadline",)
+SOURCES = REPOSITORY / "notebooks"
 
 
 class NotebookFailed(RuntimeError):
@@ -58,6 +43,10 @@ def run_notebooks(
     preset: str = "",
     segmenter: str = "",
     model: str = "",
+    folds: str = "",
+    rounds: int = 0,
+    runs: str = "",
+    force: bool = False,
     assignments: tuple[str, ...] = (),
 ) -> Path:
     """Run notebooks in order, each in a kernel of its own.
@@ -73,8 +62,15 @@ def run_notebooks(
     segmenter : str
         Overrides the notebook's choice.
     model : str
-        Model folder to use instead of training, or several joined by a comma: 04 is left out, 03 crops as the model's
-        configuration says, and the train split is left out where there is a test split.
+        Model folder, or a folder of them, to use instead of training: 04 is left out, 03 crops as the models were
+        trained, and the train split is left out where there is a test split. ``"attached"``: the models that the
+        output root and Kaggle's inputs hold.
+    folds, rounds : str, int
+        Folds such as ``"0,1"`` and number of rounds of 04, instead of the preset's.
+    runs : str
+        Names of runs, such as ``"b0-128-r1-f0"``, joined by a comma: only these.
+    force : bool
+        Make finished runs anew.
     assignments : tuple of str
         ``NAME=VALUE`` or ``04.NAME=VALUE``.
 
@@ -89,147 +85,208 @@ def run_notebooks(
         Before anything runs: a parameter that no notebook has, a data set that cannot be opened.
     NotebookFailed
     """
-    dataset = open_dataset(find_data(data))
-    out = Path(out).absolute()
-    names = _select(notebooks, bool(model))
-    if "04_train" in names and "train" not in dataset.folders:
-        raise ValueError(f"{dataset.root} has no train split to learn from: use a trained model, `--model DIR`")
-    fixed = {"data": str(dataset.root.resolve()), "out": str(out)}
+    dataset, out = open_dataset(find_data(data)), Path(out).absolute()
+    for written in out.glob("*/manifest.json"):
+        manifest.check_format(manifest.read_json(written).get("format"), written.parent)
+    planned = plan(dataset, out, notebooks, preset, segmenter, model, folds, rounds, assignments)
+    write_plan(out, planned)
+    chosen = select_runs(planned, runs)
+    _echo_cell_output()
+    done, waiting = 0, []
+    for _, wave in groupby(chosen, key=lambda run: (run.notebook, run.training_round)):
+        if any(manifest.read_manifest(run.folder(out)).get("paused") for run, _ in waiting):
+            print("what comes next needs all of these models: the same command goes on", flush=True)
+            break
+        waiting = []
+        for run in wave:
+            done += 1
+            label = f"[{done}/{len(chosen)}] {run}"
+            if not _is_done(run, dataset, out, label, force):
+                waiting.append((run, label))
+        places = devices() if waiting and waiting[0][0].notebook == "04_train" else ["0"]
+        if len(waiting) > 1 and len(places) > 1:
+            _execute_side_by_side([run for run, _ in waiting], places, dataset, out, force)
+        else:
+            for run, label in waiting:
+                _execute_here(run, dataset, out, label)
+        write_index(out)
+    return write_index(out)
+
+
+def plan(
+    dataset: Dataset,
+    out: Path,
+    notebooks: str = "",
+    preset: str = "",
+    segmenter: str = "",
+    model: str = "",
+    folds: str = "",
+    rounds: int = 0,
+    assignments: tuple[str, ...] = (),
+) -> list[Run]:
+    """All runs that these options (`run_notebooks`) make, finished or not."""
+    names = numbered(notebooks)
+    fixed, crop_sets = {"data": str(dataset.root.resolve()), "out": str(out)}, []
     if segmenter:
         fixed["02.segmenter"] = segmenter
     if model:
-        fixed |= _use_model([Path(folder.strip()).absolute() for folder in model.split(",")], dataset)
-    layers = [read_preset(NOTEBOOKS / "presets.json", preset)] if preset else []
-    selected = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in names}
-    everywhere = {name: read_parameters(NOTEBOOKS / f"{name}.py") for name in ALL}
-    resolve(everywhere, layers)  # a preset speaks of all notebooks, also of those not selected
-    layers = [_for_selected(layer, selected) for layer in layers]
-    parameters = resolve(selected, [*layers, parse_assignments(list(assignments)), _for_selected(fixed, selected)])
-    _echo_cell_output()
-    for position, name in enumerate(names, start=1):
-        label = f"[{position}/{len(names)}] {name}"
-        run = _run_section(name, parameters[name], dataset, out)
-        if _is_finished(out / name, run, dataset):
-            print(f"{label}: finished before, skipped", flush=True)
-            continue
-        held = [folder for folder in find_inputs(name) if _is_held(folder, run, dataset)]
-        if held:
-            print(f"{label}: left out, {held[0]} holds it", flush=True)
-            continue
-        print(f"{label}: running", flush=True)
-        start = time.monotonic()
-        changed = {key: value for key, value in parameters[name].items() if value != selected[name][key]}
-        _execute(name, changed, out / name)
-        _sign(out / name, _run_section(name, parameters[name], dataset, out))
-        print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
-        write_index(out, _told(out))
-    return write_index(out, _told(out))
+        names = [name for name in names if name != "04_train"]
+        chosen = "" if model == "attached" else str(Path(model).absolute())
+        folders = model_folders.find_models(out, chosen)
+        sets = {manifest.read_config(folder)["crops"]["name"]: folder for folder in folders}
+        crop_sets = [{"name": name, "model": str(folder)} for name, folder in sets.items()]
+        fixed |= {"05.model": chosen, "06.model": str(folders[0])}
+        fixed |= {"splits": "test"} if "test" in dataset.folders else {}
+    if "04_train" in names and "train" not in dataset.folders:
+        raise ValueError(f"{dataset.root} has no train split to learn from: use a trained model, `--model DIR`")
+    there = sorted(find_named(out, "03_cell_crops"))
+    return preset_runs(names, preset, parse_assignments(list(assignments)), folds, rounds, fixed, crop_sets, there)
 
 
-def _told(out: Path) -> tuple[str, ...]:
-    """The stages that the page of an output root tells of."""
-    return tuple(name for name in ALL if name in DEFAULT or (out / name).is_dir())
+def preset_runs(
+    names: list[str],
+    preset: str,
+    given: dict,
+    folds: str = "",
+    rounds: int = 0,
+    fixed: dict | None = None,
+    crop_sets: list[dict] = (),
+    there: list[str] = (),
+) -> list[Run]:
+    """The runs of the named notebooks by a preset, and by what is given over it; no data set is looked at.
+
+    Parameters
+    ----------
+    given, fixed : dict
+        Assignments (`parameters.resolve`) over the preset's, and over these those that nobody may choose.
+    crop_sets, there : list
+        As of `plan_runs`; crop sets given here take the place of the preset's.
+    """
+    everywhere = _defaults(SOURCES)
+    selected = {name: everywhere[name] for name in names}
+    chosen = read_preset(SOURCES / "presets.json", preset) if preset else {}
+    members, listed = chosen.pop("04", []), chosen.pop("03", [])
+    resolve(everywhere, [chosen])  # a preset speaks of all notebooks, also of those not selected
+    resolve(selected, [given])
+    numbers = [int(fold) for fold in folds.split(",")] if folds else None
+    return plan_runs(selected, [chosen, given, fixed or {}], crop_sets or listed, members, numbers, rounds, there)
 
 
-def _select(notebooks: str, with_model: bool) -> list[str]:
-    available = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.py"))
-    if not available:
-        raise FileNotFoundError(f"no notebooks in {NOTEBOOKS}; run from a clone of the repository (`make setup`)")
-    wanted = [number.strip() for number in notebooks.split(",")] if notebooks else [name[:2] for name in DEFAULT]
-    unknown = [number for number in wanted if number not in {name[:2] for name in available}]
+@functools.cache
+def _defaults(sources: Path) -> dict[str, dict]:
+    """Name of each notebook → its parameters and their defaults; parsing the sources takes a moment."""
+    return {name: read_parameters(sources / f"{name}.py") for name in NOTEBOOKS}
+
+
+def numbered(notebooks: str) -> list[str]:
+    """Names of the notebooks with these numbers; 01 to 05 for none."""
+    numbers = (
+        [number.strip().zfill(2) for number in notebooks.split(",")] if notebooks else ["01", "02", "03", "04", "05"]
+    )
+    unknown = [number for number in numbers if number not in {name[:2] for name in NOTEBOOKS}]
     if unknown:
-        raise ValueError(f"no notebook {unknown[0]!r}; there are {', '.join(available)}")
-    return [name for name in available if name[:2] in wanted and not (with_model and name == "04_train")]
+        raise ValueError(f"no notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}")
+    if not SOURCES.is_dir():
+        raise FileNotFoundError(f"no notebooks in {SOURCES}; run from a clone of the repository (`make setup`)")
+    return [name for name in NOTEBOOKS if name[:2] in numbers]
 
 
-def _use_model(models: list[Path], dataset: Dataset) -> dict:
-    """Assignments that make 03 crop as the models were trained, and 05 and 06 use them."""
-    folders = [find_model("", model) for model in models]
-    named = ",".join(map(str, folders))
-    fixed = {"03.config": str(folders[0] / "config.json"), "05.model": named, "06.model": named}
-    if "test" in dataset.folders:
-        fixed |= {"splits": "test"}
-    return fixed
+def select_runs(runs: list[Run], names: str) -> list[Run]:
+    """Those of the runs whose names are listed, joined by a comma; all for none."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = [run.name or run.notebook for run in runs]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"no run is called {unknown[0]!r}; there are {', '.join(known)}")
+    return [run for run in runs if not wanted or (run.name or run.notebook) in wanted]
 
 
-def _for_selected(layer: dict, selected: dict[str, dict]) -> dict:
-    """The assignments of a layer that concern a selected notebook."""
-    kept = {}
-    for key, value in layer.items():
-        number, _, name = key.rpartition(".")
-        if any(name in parameters and n.startswith(number) for n, parameters in selected.items()):
-            kept[key] = value
-    return kept
+def _is_done(run: Run, dataset: Dataset, out: Path, label: str, force: bool) -> bool:
+    """Whether a run can be left out, which is said; a round without the models that it needs is an error."""
+    signed = signature(run, SOURCES / f"{run.notebook}.py", dataset, out)
+    if force:
+        return False
+    if is_finished(run, signed, dataset, run.folder(out)):
+        print(f"{label}: finished before, skipped", flush=True)
+        return True
+    held = held_by_input(run, signed, dataset)
+    if held:
+        print(f"{label}: left out, {held} holds it", flush=True)
+        if run.notebook == "04_train":
+            _keep_model(held, run.folder(out))
+    return bool(held)
 
 
-def _run_section(name: str, parameters: dict, dataset: Dataset, out: Path) -> dict:
-    """What a finished notebook is recognised by: source, parameters, format and the fingerprints of its input."""
-    inputs = {f"data/{split}": manifest.split_fingerprint(dataset, split) for split in dataset.folders}
-    if name in ("04_train", "05_inference", "06_explore"):
-        truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
-        inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
-    for stage in READS[name]:
-        if stage == "04_train" and parameters.get("model"):
-            models = [Path(folder.strip()) for folder in parameters["model"].split(",")]
-            named = [model / name for model in models for name in ("config.json", "calibration.json")]
-            files = named + [path for model in models for path in sorted(model.glob("*.keras"))]
-            inputs[stage] = manifest.digest([[path.name, manifest.digest(path)] for path in files])
-            continue
+def _keep_model(held: Path, folder: Path) -> None:
+    """Copy a finished model, its manifest last: a kernel's next output takes the place of the one that holds it."""
+    for path in sorted(filter(Path.is_file, held.iterdir()), key=lambda path: path.name == "manifest.json"):
+        with atomic_write(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def _execute_here(run: Run, dataset: Dataset, out: Path, label: str) -> None:
+    print(f"{label}: running", flush=True)
+    start, folder = time.monotonic(), run.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = SOURCES / f"{run.notebook}.py"
+    _execute(source, run.parameters, folder)
+    content, signed = manifest.read_manifest(folder), signature(run, source, dataset, out)
+    if content.get("paused"):
+        print(f"{label}: {content['paused']}; the same command goes on", flush=True)
+    elif not content.get("complete"):
+        raise NotebookFailed(f"{run} ended without writing {folder / 'manifest.json'}")
+    else:
+        manifest.write_json(folder / "manifest.json", {**content, "run": signed})
+        print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, out: Path, force: bool) -> None:
+    """Each run in a process of its own that sees one device; as many at a time as there are devices.
+
+    Raises
+    ------
+    NotebookFailed
+        Naming the runs that failed, when all have ended.
+    """
+    free = SimpleQueue()
+    for place in places:
+        free.put(place)
+
+    def execute(run: Run) -> int:
+        place = free.get()
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": place, "HPA_DEVICES": "1"}
+        call = [sys.executable, "-m", "hpa_utils", "run", f"--data={dataset.root.absolute()}", f"--out={out}"]
+        own = {name: value for name, value in run.parameters.items() if name not in ("data", "out")}
+        call += ["--notebooks=04", *(f"-p={name}={value}" for name, value in own.items()), *["--force"] * force]
+        child = subprocess.Popen(
+            call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=REPOSITORY
+        )
         try:
-            folders = find_stages(out, stage) + listed_stages(parameters.get("more", ""), stage)
-            inputs[stage] = manifest.digest([manifest.stage_digest(folder) for folder in folders])
-        except FileNotFoundError:
-            inputs[stage] = ""  # the notebook itself will say what is missing
-    if parameters.get("not_in"):
-        others = listed_stages(parameters["not_in"], "02_segmentation")
-        inputs["not_in"] = manifest.digest([manifest.stage_digest(folder) for folder in others])
-    masks = Path(parameters.get("masks") or dataset.root / "masks")
-    if parameters.get("segmenter") == "masks" and masks.is_dir():
-        inputs["masks"] = manifest.digest(mask_sizes(masks))
-    if parameters.get("config"):
-        inputs["config"] = manifest.digest(Path(parameters["config"]))
-    return {
-        "format": manifest.FORMAT,
-        "source": manifest.digest(NOTEBOOKS / f"{name}.py"),
-        "parameters": {key: value for key, value in parameters.items() if key not in PLACES},
-        "inputs": inputs,
-    }
+            for line in child.stdout:
+                print(f"{run.name}: {line.rstrip()}", flush=True)
+            return child.wait()
+        finally:
+            child.terminate()
+            free.put(place)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        codes = list(pool.map(execute, runs))
+    failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
+    if failed:
+        raise NotebookFailed(f"{', '.join(failed)} failed; what is printed above says why")
 
 
-def _is_finished(stage: Path, run: dict, dataset: Dataset) -> bool:
-    found = manifest.read_manifest(stage)
-    if not manifest.is_whole(stage) or found.get("run") != run or not (stage / f"{stage.name}.html").is_file():
-        return False
-    if scoring_rerun():
-        return False
-    return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
-
-
-def _is_held(attached: Path, run: dict, dataset: Dataset) -> bool:
-    """Whether an attached output has this stage: made alike, or by a notebook run by itself, which signs nothing."""
-    found = manifest.read_manifest(attached)
-    if not manifest.is_whole(attached) or found.get("run", run) != run or scoring_rerun():
-        return False
-    return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
-
-
-def _sign(stage: Path, run: dict) -> None:
-    content = manifest.read_manifest(stage)
-    if not content.get("complete"):
-        raise NotebookFailed(f"{stage.name} ended without writing {stage / 'manifest.json'}")
-    write_json(stage / "manifest.json", {**content, "run": run})
-
-
-def _execute(name: str, parameters: dict, stage: Path) -> None:
-    stage.mkdir(parents=True, exist_ok=True)
-    executed, source = stage / f"{name}.ipynb", stage / f".{name}.source.ipynb"
-    nbformat.write(jupytext.read(NOTEBOOKS / f"{name}.py"), source)
+def _execute(source: Path, parameters: dict, folder: Path) -> None:
+    executed, converted = folder / f"{source.stem}.ipynb", folder / f".{source.stem}.source.ipynb"
+    defaults = read_parameters(source)
+    changed = {name: value for name, value in parameters.items() if value != defaults[name]}
+    nbformat.write(jupytext.read(source), converted)
     try:
         with _kernel_channels() as channels:
             papermill.execute_notebook(
-                source,
+                converted,
                 executed,
-                parameters,
+                changed,
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=True,
@@ -238,32 +295,27 @@ def _execute(name: str, parameters: dict, stage: Path) -> None:
     except PapermillExecutionError as error:
         first_line = error.source.strip().partition("\n")[0]
         raise NotebookFailed(
-            f"{name} failed in cell [{error.exec_count}] ({first_line}): {error.ename}: {error.evalue}\n"
+            f"{source.stem} failed in cell [{error.exec_count}] ({first_line}): {error.ename}: {error.evalue}\n"
             f"executed so far: {executed}"
         ) from None
     except RuntimeError as error:  # the kernel died: out of memory, mostly
-        raise NotebookFailed(f"{name} failed: {error}\nexecuted so far: {executed}") from None
+        raise NotebookFailed(f"{source.stem} failed: {error}\nexecuted so far: {executed}") from None
     finally:
-        source.unlink()
+        converted.unlink()
         if executed.is_file():
-            _write_html(executed)
+            body, _ = HTMLExporter(template_name="lab").from_filename(str(executed))
+            with atomic_write(executed.with_suffix(".html")) as temporary:
+                temporary.write_text(body, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _kernel_channels():
+def _kernel_channels() -> Iterator[Config]:
     """Where a kernel is talked to: sockets in a folder of their own, which others cannot listen to, not TCP ports."""
     if os.name != "posix":
         yield Config()
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
-
-
-def _write_html(executed: Path) -> None:
-    exporter = HTMLExporter(template_name="lab")
-    body, _ = exporter.from_filename(str(executed))
-    with atomic_write(executed.with_suffix(".html")) as temporary:
-        temporary.write_text(body)
 
 
 class _Echo(logging.Handler):

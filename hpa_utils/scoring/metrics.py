@@ -1,85 +1,54 @@
 """The competition's score: mean average precision of single cells at mask IoU 0.6."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from pycocotools import mask as coco
 
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.scoring.overlaps import mask_areas, mask_iou, mask_keys, rows_by_field, unique_masks
-from hpa_utils.scoring.reading import read_submission
-from hpa_utils.scoring.submission import read_truth
 
 IOU_THRESHOLD = 0.6
 ABSENT = ("false_positive", "ignored")
+MEANS = ("mean_average_precision", "mean_over_classes_with_truth")
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Detections beside the truth: all that the score, its uncertainty and other weights of fields need.
+    """Detections beside the truth; n that count, by class, then in descending confidence, equal ones in file order."""
 
-    One entry a detection that counts, by class and within it in descending confidence, equal ones in the file's order.
+    image_ids: np.ndarray  # (F,), the fields that have truth or detections
+    n_truth: np.ndarray  # int (19, F), true cells of each class in each field
+    label: np.ndarray  # int (n,), class 0…18, ascending
+    field: np.ndarray  # int (n,), position in `image_ids`
+    confidence: np.ndarray  # float (n,)
+    row: np.ndarray  # int (n,), position in the table of detections
+    cell: np.ndarray  # int (n,), position in the truth of the cell that it overlaps by IoU ≥ 0.6; −1: none
+    hit: np.ndarray  # bool (n,), the first detection of that cell in its class
 
-    Attributes
-    ----------
-    image_ids : numpy.ndarray
-        (F,), the fields that have truth or detections.
-    n_truth : numpy.ndarray
-        int (19, F), true cells of each class in each field.
-    label : numpy.ndarray
-        int (n,), class 0…18, ascending.
-    field : numpy.ndarray
-        int (n,), position in `image_ids`.
-    confidence : numpy.ndarray
-        float (n,).
-    row : numpy.ndarray
-        int (n,), position in the table of detections.
-    cell : numpy.ndarray
-        int (n,), position in the table of the truth of the cell that it overlaps by IoU ≥ 0.6; −1 if there is none.
-    hit : numpy.ndarray
-        bool (n,), the first detection of that cell in its class.
-    """
-
-    image_ids: np.ndarray
-    n_truth: np.ndarray
-    label: np.ndarray
-    field: np.ndarray
-    confidence: np.ndarray
-    row: np.ndarray
-    cell: np.ndarray
-    hit: np.ndarray
-
-    def of_class(self, label: int) -> slice:
-        """Where the detections of a class lie."""
-        return slice(*np.searchsorted(self.label, [label, label + 1]))
+    def ordered(self, order: np.ndarray) -> "Matches":
+        """The same detections in another order (positions)."""
+        names = ("label", "field", "confidence", "row", "cell", "hit")
+        return replace(self, **{name: getattr(self, name)[order] for name in names})
 
     def reranked(self, confidence: np.ndarray) -> "Matches":
         """The same detections with other confidences, (m,) by position in the table of detections."""
-        order = np.lexsort((self.row, -confidence[self.row], self.label))
-        kept = {name: getattr(self, name)[order] for name in ("label", "field", "row", "cell")}
-        ranked = {"confidence": confidence[kept["row"]], "hit": first_hits(kept["cell"])}
-        return Matches(self.image_ids, self.n_truth, **kept, **ranked)
+        own = confidence[self.row]
+        ranked = replace(self, confidence=own).ordered(np.lexsort((self.row, -own, self.label)))
+        found, first = np.unique(ranked.cell, return_index=True)
+        hit = np.zeros(len(own), bool)
+        hit[first[found >= 0]] = True
+        return replace(ranked, hit=hit)
 
 
 def match_detections(truth: pd.DataFrame, detections: pd.DataFrame, absent: str = "false_positive") -> Matches:
     """Find which detections are hits, as the TF Object Detection API's Open Images evaluator does.
 
-    Parameters
-    ----------
-    truth : pandas.DataFrame
-        A row a (cell, label), as of `submission.read_truth`.
-    detections : pandas.DataFrame
-        A row a (mask, label), as of `reading.read_submission`.
-    absent : {"false_positive", "ignored"}
-        What a detection is whose class no cell of its field has.
-
-    Notes
-    -----
-    A detection belongs to the cell of its class that it overlaps most (the first of equals), if their IoU is at
-    least 0.6, and to no other; it is a hit if it is the first in descending confidence that belongs to that cell.
-    As there, IoU is rounded to float32, a detection without a pixel is none, and a true cell without a pixel is none
-    to be found.
+    `truth` is as of `read_truth`, `detections` as of `read_submission`; `absent` says what a detection is whose class
+    no cell of its field has: "false_positive" or "ignored". A detection belongs to the cell of its class that it
+    overlaps most (the first of equals), if their IoU is at least 0.6, and to no other; it is a hit if it is the first
+    in descending confidence that belongs to that cell. As there, IoU is rounded to float32, and what has no pixel is
+    neither a detection nor a cell to be found.
     """
     if absent not in ABSENT:
         raise ValueError(f"absent is {absent!r}; expected one of {', '.join(ABSENT)}")
@@ -91,13 +60,15 @@ def match_detections(truth: pd.DataFrame, detections: pd.DataFrame, absent: str 
     shown = np.zeros(n_truth.shape, bool)
     shown[truth_label, truth_field] = True
     masks, true_masks = mask_keys(detections), mask_keys(truth)
-    rows_of, true_rows_of = rows_by_field(field, len(image_ids)), rows_by_field(truth_field, len(image_ids))
-    for number, (rows, true_rows) in enumerate(zip(rows_of, true_rows_of)):
+    rows_of, true_rows_of = (pd.Series(own).groupby(own).indices for own in (field, truth_field))
+    nothing = np.zeros(0, np.int64)
+    for number in range(len(image_ids)):
+        rows, true_rows = rows_of.get(number, nothing), true_rows_of.get(number, nothing)
         # a mask comes once for each class: overlaps are computed once for all of them
-        unique, which = unique_masks(masks, rows)
-        true_unique, true_which = unique_masks(true_masks, true_rows)
-        empty[rows] = (mask_areas(unique) == 0)[which]
-        solid = (mask_areas(true_unique) > 0)[true_which]
+        unique, which = _unique_masks(masks, rows)
+        true_unique, true_which = _unique_masks(true_masks, true_rows)
+        empty[rows] = (np.asarray(coco.area(_rles(unique))) == 0)[which]
+        solid = (np.asarray(coco.area(_rles(true_unique))) > 0)[true_which]
         np.add.at(n_truth[:, number], truth_label[true_rows[solid]], 1)
         overlap = mask_iou(unique, true_unique).astype(np.float32)
         for of_class in np.unique(truth_label[true_rows]):
@@ -106,86 +77,44 @@ def match_detections(truth: pd.DataFrame, detections: pd.DataFrame, absent: str 
             best = iou.argmax(axis=1)
             found = iou[np.arange(len(best)), best] >= IOU_THRESHOLD
             cell[rows[own][found]] = true_rows[true_own][best[found]]
-    counted = ~empty if absent == "false_positive" else ~empty & shown[label, field]
+    row = np.flatnonzero(~empty if absent == "false_positive" else ~empty & shown[label, field])
     confidence = detections["confidence"].to_numpy(np.float64)
-    order = np.lexsort((-confidence, label))  # stable: equal confidences keep the file's order
-    order = order[counted[order]]
-    kept = {"label": label[order], "field": field[order], "confidence": confidence[order], "row": order}
-    hit = first_hits(cell[order])
-    return Matches(np.asarray(image_ids, dtype=object), n_truth, cell=cell[order], hit=hit, **kept)
+    own = (label[row], field[row], confidence[row], row, cell[row])
+    hit = np.zeros(len(row), bool)  # found when they are ranked
+    return Matches(np.asarray(image_ids, dtype=object), n_truth, *own, hit).reranked(confidence)
 
 
-def first_hits(cell: np.ndarray) -> np.ndarray:
-    """Which ranked detections are the first of the cell that they belong to (−1: of none): bool (n,)."""
-    hit = np.zeros(len(cell), bool)
-    found, first = np.unique(cell, return_index=True)
-    hit[first[found >= 0]] = True
-    return hit
-
-
-def score_matches(matches: Matches, field_weights: np.ndarray | None = None) -> dict:
+def score_matches(matches: Matches) -> dict:
     """Score of matched detections.
 
-    Parameters
-    ----------
-    field_weights : numpy.ndarray, optional
-        (F,), how many times each of `matches.image_ids` counts; once each by default.
-
-    Returns
-    -------
-    dict
-        `mean_average_precision`: the mean over the 19 classes, a class without truth or prediction counting 0;
-        `mean_over_classes_with_truth`; `average_precision`: per class number (a string), None without truth.
+    `mean_average_precision`: the mean over the 19 classes, a class without truth or prediction counting 0;
+    `mean_over_classes_with_truth`; `average_precision`: per class number (a string), None without truth.
     """
-    weights = np.ones(len(matches.image_ids)) if field_weights is None else np.asarray(field_weights, float)
-    (precision,) = average_precisions(matches, weights[None])
-    mean, mean_with_truth = class_means(precision)
-    return {
-        "mean_average_precision": float(mean),
-        "mean_over_classes_with_truth": float(mean_with_truth),
-        "average_precision": by_class(precision),
-    }
+    (precision,) = average_precisions(matches)
+    means = zip(MEANS, map(float, class_means(precision)))
+    return dict(means) | {"average_precision": by_class(precision)}
 
 
-def average_precisions(matches: Matches, field_weights: np.ndarray) -> np.ndarray:
-    """Average precision of each class for each row of weights.
+def average_precisions(matches: Matches, field_weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under each class's precision-recall curve, precision made monotone from the right.
 
-    Parameters
-    ----------
-    field_weights : numpy.ndarray
-        (rounds, F); a field of weight 2 counts as if it were there twice.
-
-    Returns
-    -------
-    numpy.ndarray
-        float (rounds, 19), NaN where a class has no truth among the fields that count.
+    Float (rounds, 19), NaN where a class has no truth among the fields that count. `field_weights`, (rounds, F), says
+    how many times each field counts; by default there is one round, and each counts once.
     """
+    if field_weights is None:
+        field_weights = np.ones((1, len(matches.image_ids)))
     precisions = np.full((len(field_weights), N_CLASSES), np.nan)
     for label in range(N_CLASSES):
-        own = matches.of_class(label)
-        places = np.flatnonzero(matches.hit[own])
+        own = slice(*np.searchsorted(matches.label, [label, label + 1]))
+        hits = np.flatnonzero(matches.hit[own])
         n_truth = field_weights @ matches.n_truth[label]
         for number in np.flatnonzero(n_truth > 0):
             weights = field_weights[number][matches.field[own]]
-            precisions[number, label] = average_precision(places, weights, n_truth[number])
+            ranked, found = np.cumsum(weights)[hits], weights[hits]
+            precision = np.cumsum(found) / np.maximum(ranked, np.finfo(float).tiny)  # 0 where nothing counted so far
+            monotone = np.maximum.accumulate(precision[::-1])[::-1]
+            precisions[number, label] = found @ monotone / n_truth[number]
     return precisions
-
-
-def average_precision(hits: np.ndarray, weights: np.ndarray, n_truth: float) -> float:
-    """Area under the precision-recall curve of ranked detections, precision made monotone from the right.
-
-    Parameters
-    ----------
-    hits : numpy.ndarray
-        int, ascending: the places of the hits in the ranking.
-    weights : numpy.ndarray
-        (n,), how many times each detection counts, in descending confidence.
-    n_truth : float
-        Cells there are to find; above 0.
-    """
-    ranked, found = np.cumsum(weights)[hits], weights[hits]
-    precision = np.cumsum(found) / np.maximum(ranked, np.finfo(float).tiny)  # 0 where nothing counted so far
-    return float(found @ np.maximum.accumulate(precision[::-1])[::-1] / n_truth)
 
 
 def class_means(precisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,53 +130,72 @@ def by_class(values: np.ndarray) -> dict:
 
 
 def tie_range(matches: Matches) -> dict:
-    """The lowest and the highest score that other orders of equal confidences give.
+    """The lowest and the highest score that other orders of equal confidences give: `score_matches` of such pairs.
 
-    An evaluator that sorts by confidence alone may put equal ones in any order, and the TF Object Detection API's
-    sorts twice, within the field to find hits and over all fields to rank them. Neither changes how many of the
-    detections of equal confidence and class are hits (a cell not yet found is hit once, whichever of them comes
-    first), but where among them the hits stand: all after the others at worst, all before at best. Each bound
-    is therefore reached by some pair of sorts, and by some single order too, except that the lower one is then out
-    of reach where a second hit has the confidence of the first.
-
-    Returns
-    -------
-    dict
-        As of `score_matches`, with pairs [lowest, highest] for the values.
+    An evaluator may put equal confidences in any order, when it finds hits and when it ranks. That never changes how
+    many detections of one confidence are hits, only where they stand: at worst after the others, at best before them.
     """
-    bounds = []
-    for hits_first in (False, True):
-        late = ~matches.hit if hits_first else matches.hit
-        order = np.lexsort((late, -matches.confidence, matches.label))
-        ordered = {name: getattr(matches, name)[order] for name in ("field", "confidence", "row", "cell", "hit")}
-        bounds.append(score_matches(Matches(matches.image_ids, matches.n_truth, matches.label, **ordered)))
-    low, high = bounds
-    classes = {
-        label: None if value is None else [value, high["average_precision"][label]]
-        for label, value in low["average_precision"].items()
-    }
-    means = ("mean_average_precision", "mean_over_classes_with_truth")
-    return {name: [low[name], high[name]] for name in means} | {"average_precision": classes}
+    orders = [np.lexsort((late, -matches.confidence, matches.label)) for late in (matches.hit, ~matches.hit)]
+    low, high = (score_matches(matches.ordered(order)) for order in orders)
+    classes = zip(low["average_precision"].items(), high["average_precision"].values())
+    classes = {label: None if value is None else [value, best] for (label, value), best in classes}
+    return {name: [low[name], high[name]] for name in MEANS} | {"average_precision": classes}
 
 
 def mean_average_precision(truth: pd.DataFrame, detections: pd.DataFrame, absent: str = "false_positive") -> dict:
-    """Score detections as the competition does; parameters as of `match_detections`.
+    """Score detections as the competition does: `score_matches`, and `tie_range` under that name.
 
-    Returns
-    -------
-    dict
-        As of `score_matches`, and `tie_range` (`tie_range`).
-
-    Notes
-    -----
-    The Open Images instance segmentation AP of the TF Object Detection API: per class, the detections of all
-    fields in descending order of confidence, hits and false positives (`match_detections`); precision made monotone,
-    area under the curve. Equal confidences keep the file's order.
+    This is the Open Images instance segmentation AP of the TF Object Detection API; parameters of `match_detections`.
     """
     matches = match_detections(truth, detections, absent)
     return score_matches(matches) | {"tie_range": tie_range(matches)}
 
 
-def score_submission(truth: str | Path, submission: str | Path, absent: str = "false_positive") -> dict:
-    """`mean_average_precision` of a submission file against a truth file."""
-    return mean_average_precision(read_truth(truth), read_submission(submission), absent)
+def diagnose(truth: pd.DataFrame, detections: pd.DataFrame, absent: str = "false_positive") -> dict:
+    """Split what a score loses between the masks and the labels; parameters as of `match_detections`.
+
+    `loss`: {`segmentation`, `classification`}, each with `mean_over_classes_with_truth` and `average_precision` (by
+    class number). The first is the share of a class's true cells that no mask overlaps by IoU ≥ 0.6, whatever it is
+    predicted as: what would be lost with perfect labels. The second is the rest: right masks, wrongly ranked.
+    Together they are 1 − score, class by class and in the mean.
+    """
+    matches = match_detections(truth, detections, absent)
+    (precision,) = average_precisions(matches)
+    masks = detections[["image_id", "height", "width", "counts"]].drop_duplicates()
+    classes = pd.DataFrame({"label": range(N_CLASSES), "confidence": 1.0})
+    matches = match_detections(truth, masks.merge(classes, how="cross"))
+    n_truth = matches.n_truth.sum(axis=1)
+    hits = np.bincount(matches.label[matches.hit], minlength=N_CLASSES)
+    found = np.where(n_truth > 0, hits / np.maximum(n_truth, 1), np.nan)
+    return {"loss": {"segmentation": _lost(1 - found), "classification": _lost(found - precision)}}
+
+
+def _lost(values: np.ndarray) -> dict:
+    return {MEANS[1]: float(class_means(values)[1]), "average_precision": by_class(values)}
+
+
+def mask_keys(rows: pd.DataFrame) -> list[tuple[int, int, bytes]]:
+    """(height, width, counts) of each row: what a mask is within its field."""
+    return list(zip(rows["height"].tolist(), rows["width"].tolist(), rows["counts"]))
+
+
+def mask_iou(first: list[tuple[int, int, bytes]], second: list[tuple[int, int, bytes]]) -> np.ndarray:
+    """IoU of masks, float (n, m), computed on the run lengths: no mask is decoded.
+
+    Masks of different sizes do not overlap: they cannot be of the same field.
+    """
+    overlap = np.asarray(coco.iou(_rles(first), _rles(second), [0] * len(second)), float)
+    sizes = [np.array([key[:2] for key in keys]).reshape(-1, 1, 2) for keys in (first, second)]
+    same = (sizes[0] == sizes[1].swapaxes(0, 1)).all(axis=2)
+    return np.where(same, overlap.reshape(len(first), len(second)), 0.0)
+
+
+def _rles(keys: list[tuple[int, int, bytes]]) -> list[dict]:
+    return [{"size": [height, width], "counts": counts} for height, width, counts in keys]
+
+
+def _unique_masks(keys: list[tuple], rows: np.ndarray) -> tuple[list[tuple], np.ndarray]:
+    """The different masks of these rows, and which of them each row has."""
+    numbers = {}
+    which = np.array([numbers.setdefault(keys[row], len(numbers)) for row in rows], np.int64)
+    return list(numbers), which

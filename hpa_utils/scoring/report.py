@@ -1,17 +1,23 @@
-"""A submission's score with all that is to be said about it: ties, interval, comparison, diagnosis."""
+"""A submission's score with all that is to be said about it: ties, interval, comparison, where it is lost."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
-from hpa_utils.scoring.diagnosis import NO_CELL, diagnose
-from hpa_utils.scoring.metrics import match_detections, score_matches, tie_range
-from hpa_utils.scoring.reading import read_submission
-from hpa_utils.scoring.submission import read_truth
+from hpa_utils.scoring.metrics import diagnose, match_detections, mean_average_precision, score_matches, tie_range
+from hpa_utils.scoring.reading import read_submission, read_truth
 from hpa_utils.scoring.uncertainty import bootstrap, compare
 
-SHOWN = 3  # classes that are told of what a class's false positives showed
+TITLES = {
+    "mean_over_classes_with_truth": "mean over classes with truth",
+    "mean_average_precision": "mean average precision (mAP)",
+}
+
+
+def score_submission(truth: str | Path, submission: str | Path, absent: str = "false_positive") -> dict:
+    """`mean_average_precision` of a submission file against a truth file."""
+    return mean_average_precision(read_truth(truth), read_submission(submission), absent)
 
 
 def score_report(
@@ -22,29 +28,11 @@ def score_report(
     against: str | Path = "",
     diagnosis: bool = False,
 ) -> dict:
-    """Score a submission file against a truth file.
+    """Score a submission file against a truth file; `absent` is as of `match_detections`.
 
-    Parameters
-    ----------
-    absent : {"false_positive", "ignored"}
-        As of `metrics.match_detections`.
-    rounds : int
-        Of the bootstrap over fields; 0: no interval.
-    against : path
-        Another submission, which this one is compared with.
-    diagnosis : bool
-        Whether to say where the score is lost; takes as long again as the score.
-
-    Returns
-    -------
-    dict
-        As of `metrics.mean_average_precision`, and `true_cells` by class number (a string); `interval` (`bootstrap`),
-        `against` (`compare`: this submission − the other) and `diagnosis` (`diagnose`) where asked for.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is missing or cannot be read, or `against` is given without rounds.
+    The dict is as of `mean_average_precision`, with `true_cells` by class number (a string) and, where asked for:
+    `interval` of as many `rounds` of the `bootstrap` (0: none), `against` another submission (`compare`: this one −
+    the other), and the `diagnosis` (`diagnose`) of where the score is lost, which takes as long again as the score.
     """
     if against and not rounds:
         raise ValueError("a comparison needs rounds of the bootstrap; expected at least 1")
@@ -63,54 +51,40 @@ def score_report(
 
 
 def class_table(scores: dict) -> pd.DataFrame:
-    """A row a class, to print or to draw.
+    """A row a class, to print or to draw, of a report that may also be read back from JSON; NaN without truth.
 
-    Parameters
-    ----------
-    scores : dict
-        As of `score_report`, also read back from JSON.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `class`, `name`, `true_cells`, `average_precision`, `tie_low`, `tie_high`, and where `scores` have them `low`,
-        `high` (95 % interval), `difference`, `difference_low`, `difference_high`, `perfect_masks`, `perfect_labels`,
-        `lost_segmentation`, `lost_classification`. NaN without truth.
+    The columns are `class`, `name`, `true_cells`, `average_precision`, `tie_low`, `tie_high`, and where `scores` have
+    them `low`, `high` (95 % interval), `difference`, `difference_low`, `difference_high`, `lost_segmentation`,
+    `lost_classification`.
     """
-    ties = {label: ends or (None, None) for label, ends in scores["tie_range"]["average_precision"].items()}
-    columns = {
-        "true_cells": scores["true_cells"],
-        "average_precision": scores["average_precision"],
-        "tie_low": {label: ends[0] for label, ends in ties.items()},
-        "tie_high": {label: ends[1] for label, ends in ties.items()},
-    }
-    for part, prefix, names in (
-        ("interval", "", ("low", "high")),
-        ("against", "difference_", ("difference", "low", "high")),
-    ):
-        for name in names if part in scores else ():
-            found = scores[part]["average_precision"]
-            title = name if name == "difference" else prefix + name
-            columns[title] = {label: own and own[name] for label, own in found.items()}
-    if "diagnosis" in scores:
-        parts = scores["diagnosis"] | {f"lost_{name}": part for name, part in scores["diagnosis"]["loss"].items()}
-        for name in ("perfect_masks", "perfect_labels", "lost_segmentation", "lost_classification"):
-            columns[name] = parts[name]["average_precision"]
-    table = pd.DataFrame(columns, index=[str(label) for label in range(N_CLASSES)]).astype(float)
-    table.insert(0, "class", range(N_CLASSES))
-    table.insert(1, "name", CLASS_NAMES)
-    return table.astype({"true_cells": int}).reset_index(drop=True)
+
+    def column(part: dict, name: str | int | None = None) -> list:
+        values = [part["average_precision"][str(label)] for label in range(N_CLASSES)]
+        return values if name is None else [value and value[name] for value in values]
+
+    columns = {"class": range(N_CLASSES), "name": CLASS_NAMES}
+    columns["true_cells"] = [scores["true_cells"][str(label)] for label in range(N_CLASSES)]
+    columns["average_precision"] = column(scores)
+    columns |= {"tie_low": column(scores["tie_range"], 0), "tie_high": column(scores["tie_range"], 1)}
+    if "interval" in scores:
+        columns |= {name: column(scores["interval"], name) for name in ("low", "high")}
+    if "against" in scores:
+        columns["difference"] = column(scores["against"], "difference")
+        columns |= {f"difference_{name}": column(scores["against"], name) for name in ("low", "high")}
+    for name, loss in scores.get("diagnosis", {}).get("loss", {}).items():
+        columns[f"lost_{name}"] = column(loss)
+    table = pd.DataFrame(columns)
+    return table.astype(dict.fromkeys(table.columns[3:], float))
 
 
 def report_lines(scores: dict) -> list[str]:
     """What the command `score` prints: the classes, then what was asked for, the score last."""
     lines = [_class_line(scores, str(label)) for label in range(N_CLASSES)]
     if "diagnosis" in scores:
-        lines += _diagnosis_lines(scores["diagnosis"])
-    for name, title in (
-        ("mean_over_classes_with_truth", "mean over classes with truth"),
-        ("mean_average_precision", "mean average precision (mAP)"),
-    ):
+        lost = {name: part["mean_over_classes_with_truth"] for name, part in scores["diagnosis"]["loss"].items()}
+        lines.append(f"lost to segmentation (no mask with IoU ≥ 0.6)      {lost['segmentation']:.4f}")
+        lines.append(f"lost to classification (right mask, wrong ranking) {lost['classification']:.4f}")
+    for name, title in TITLES.items():
         lines.append(f"{title}  {scores[name]:.4f}{_interval(scores.get('interval', {}).get(name))}")
         low, high = scores["tie_range"][name]
         if high - low > 1e-4:
@@ -133,26 +107,3 @@ def _class_line(scores: dict, label: str) -> str:
 
 def _interval(ends: dict | None, sign: str = "") -> str:
     return f"  ({ends['low']:{sign}.4f} … {ends['high']:{sign}.4f})" if ends else ""
-
-
-def _diagnosis_lines(found: dict) -> list[str]:
-    """Where the score is lost, and what the false positives among each class's best ranks showed."""
-    name = "mean_over_classes_with_truth"
-    lines = ["false positives among as many of the highest as there are true cells, by what the cell shows:"]
-    for label, row in enumerate(found["false_positives"]):
-        if sum(row):
-            most = sorted(range(len(row)), key=lambda shown: -row[shown])[:SHOWN]
-            told = [f"{_shown(label, shown)} {row[shown]:.0f}" for shown in most if row[shown] >= 0.5]
-            lines.append(f"{label:2d} {CLASS_NAMES[label]:42s} {sum(row):.0f}: {', '.join(told)}")
-    lines.append(f"with perfect masks, these confidences  {found['perfect_masks'][name]:.4f}")
-    lines.append(f"with perfect labels, these masks       {found['perfect_labels'][name]:.4f}")
-    lost = found["loss"]
-    lines.append(f"lost to segmentation (no mask with IoU ≥ 0.6)      {lost['segmentation'][name]:.4f}")
-    lines.append(f"lost to classification (right mask, wrong ranking) {lost['classification'][name]:.4f}")
-    return lines
-
-
-def _shown(label: int, shown: int) -> str:
-    if shown == NO_CELL:
-        return "no cell"
-    return "hit before" if shown == label else CLASS_NAMES[shown]

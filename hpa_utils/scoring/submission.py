@@ -1,5 +1,6 @@
-"""The submission: a row a field, `label confidence mask` for each cell and class; written and read."""
+"""The submission: a row a field, `label confidence mask` for each cell and class."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -7,49 +8,49 @@ import numpy as np
 import pandas as pd
 
 from hpa_utils import masks
-from hpa_utils.dataset import read_csv
-from hpa_utils.detections import COLUMNS, check_confidences, csv_line, empty_prediction, prediction_string
-from hpa_utils.labels import N_CLASSES
+from hpa_utils.labels import NEGATIVE
 from hpa_utils.paths import atomic_write, kaggle_folder
 
 SUBMISSION = "submission.csv"  # the name Kaggle looks for
+COLUMNS = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
+NO_CELLS_CONFIDENCE = "0.00001"
 
 
 def write_submission(
-    path: str | Path, rows: pd.DataFrame, cells: pd.DataFrame, predictions: pd.DataFrame, confidences: np.ndarray
+    path: str | Path,
+    rows: pd.DataFrame,
+    cells: pd.DataFrame | None = None,
+    predictions: pd.DataFrame | None = None,
+    confidences: np.ndarray | None = None,
 ) -> None:
-    """Write a submission in one rename.
+    """Write a submission, a field at a time and in one rename; a field without predictions gets `empty_prediction`.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        `ID`, `ImageWidth`, `ImageHeight` of every field it must have, in order.
-    cells : pandas.DataFrame
-        Cell table: `image_id`, `cell_id`, `rle`.
-    predictions : pandas.DataFrame
-        `image_id` and `cell_id` of each row of `confidences`.
-    confidences : numpy.ndarray
-        float32 (n, 19) in [0, 1]; written with all their digits, since rounding makes ties.
-
-    Raises
-    ------
-    ValueError
-        If a confidence is no number in [0, 1], or a predicted cell is not in the cell table.
+    `rows` are the `ID`, `ImageWidth`, `ImageHeight` of every field it must have, in order (`submission_rows`).
+    Predictions of other fields are left out. Alone they make the placeholder, a valid submission before any prediction.
+    `predictions` name the `image_id` and `cell_id`, of the cell table `cells`, of each row of the confidences, float32
+    (n, 19) in [0, 1]; these are written with all their digits, since rounding makes ties. Raises ValueError if a
+    confidence is no number in [0, 1], or a predicted cell is not in the cell table.
     """
-    check_confidences(confidences)
-    counts = {(image_id, cell): rle for image_id, cell, rle in cells[["image_id", "cell_id", "rle"]].itertuples(False)}
-    cells_of = predictions.reset_index(drop=True).groupby("image_id", sort=False).indices
-    cell_ids = predictions["cell_id"].to_numpy()
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        file.write(csv_line(*COLUMNS))
-        for image_id, width, height in rows[["ID", "ImageWidth", "ImageHeight"]].itertuples(index=False):
-            places = cells_of.get(image_id, np.zeros(0, np.int64))
-            unknown = [cell_ids[place] for place in places if (image_id, cell_ids[place]) not in counts]
-            if unknown:
-                raise ValueError(f"predicted cell {unknown[0]} of {image_id} is not in the cell table")
-            of_field = [counts[image_id, cell_ids[place]] for place in places]
-            text = prediction_string(of_field, confidences[places]) or empty_prediction(width, height)
-            file.write(csv_line(image_id, width, height, text))
+    places_of = {}
+    if predictions is not None and len(predictions):
+        if not ((confidences >= 0) & (confidences <= 1)).all():  # False for NaN, too
+            raise ValueError("confidences are not all numbers in [0, 1]; see why the prediction or the blend left it")
+        places_of = predictions.reset_index(drop=True).groupby("image_id", sort=False).indices
+        counts = _counts_of(predictions, cells)
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        file.write(",".join(COLUMNS) + "\n")
+        writer = csv.writer(file, lineterminator=",")  # a prediction never needs quotes, and looking for them is slow
+        for image_id, width, height in rows[list(COLUMNS[:3])].itertuples(index=False):
+            places = places_of.get(image_id, [])
+            text = _prediction(counts[places], confidences[places]) if len(places) else empty_prediction(width, height)
+            writer.writerow((image_id, width, height))
+            file.write(text + "\n")
+
+
+def empty_prediction(width: int, height: int) -> str:
+    """What a field without cells gets: the whole field as Negative, at almost no confidence."""
+    whole = masks.run_counts(np.array([0]), np.array([height * width]), height, width)
+    return f"{NEGATIVE} {NO_CELLS_CONFIDENCE} {masks.counts_to_text(whole)}"
 
 
 def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
@@ -58,15 +59,12 @@ def submission_rows(fields: pd.DataFrame, sample: pd.DataFrame | None) -> pd.Dat
     Sizes are the fields' own where they were read, since the masks have that size; a field set aside has the
     sample's, or without one 1 × 1.
     """
-    own = fields.set_index("image_id")[["width", "height"]]
+    own = fields.set_index("image_id")[["width", "height"]].set_axis(["ImageWidth", "ImageHeight"], axis=1)
     if sample is None:
-        sizes = own.clip(lower=1)
-        return sizes.reset_index().set_axis(["ID", "ImageWidth", "ImageHeight"], axis=1)
-    rows = sample[["ID", "ImageWidth", "ImageHeight"]].copy()
-    read = own[own["height"] > 0].reindex(rows["ID"])
-    rows["ImageWidth"] = read["width"].fillna(pd.Series(rows["ImageWidth"].values, read.index)).astype(int).values
-    rows["ImageHeight"] = read["height"].fillna(pd.Series(rows["ImageHeight"].values, read.index)).astype(int).values
-    return rows
+        return own.clip(lower=1).rename_axis("ID").reset_index()
+    given = sample.set_index("ID")[["ImageWidth", "ImageHeight"]]
+    read = own[own["ImageHeight"] > 0].reindex(given.index)
+    return read.fillna(given).astype(int).reset_index()
 
 
 def publish_submission(source: str | Path, target: str | Path = "") -> None:
@@ -75,40 +73,18 @@ def publish_submission(source: str | Path, target: str | Path = "") -> None:
         shutil.copyfile(source, temporary)
 
 
-def parse_prediction(text: str, height: int, width: int) -> list[tuple[int, float, bytes]]:
-    """The (label, confidence, COCO counts) of a prediction string, every mask checked against the field's size."""
-    words = text.split()
-    if len(words) % 3:
-        raise ValueError(f"{len(words)} words, no whole number of `label confidence mask`")
-    triples, checked = [], {}
-    for label, confidence, mask in zip(words[0::3], words[1::3], words[2::3], strict=True):
-        if not (label.isascii() and label.isdigit() and int(label) < N_CLASSES):
-            raise ValueError(f"label {label!r} is no class number 0…{N_CLASSES - 1}")
-        if not 0 <= float(confidence) <= 1:
-            raise ValueError(f"confidence {confidence} is not in [0, 1]")
-        if mask not in checked:  # the same mask comes once for each class
-            counts = masks.text_to_counts(mask)
-            masks.check_counts(counts, height, width)
-            checked[mask] = counts
-        triples.append((int(label), float(confidence), checked[mask]))
-    return triples
+def _counts_of(predictions: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
+    """COCO counts of the predicted cells, in their order."""
+    found = predictions[["image_id", "cell_id"]].merge(cells[["image_id", "cell_id", "rle"]], "left")
+    for image_id, cell_id, _ in found[found["rle"].isna()].itertuples(index=False):
+        raise ValueError(f"predicted cell {cell_id} of {image_id} is not in the cell table: they are of different runs")
+    return found["rle"].to_numpy()
 
 
-def read_truth(path: str | Path) -> pd.DataFrame:
-    """Read a truth file into a row a (cell, label): `image_id`, `height`, `width`, `label`, `counts`.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-    """
-    table = read_csv(Path(path), ("ID", "ImageWidth", "ImageHeight", "Label", "Mask"))
-    rows = []
-    for row, (image_id, width, height, label, mask) in enumerate(
-        table[["ID", "ImageWidth", "ImageHeight", "Label", "Mask"]].itertuples(index=False), start=2
-    ):
-        try:
-            ((label, _, counts),) = parse_prediction(f"{label} 1 {mask}", int(height), int(width))
-        except ValueError as error:
-            raise ValueError(f"{path}, row {row} ({image_id}): {error}") from None
-        rows.append((image_id, int(height), int(width), label, counts))
-    return pd.DataFrame(rows, columns=["image_id", "height", "width", "label", "counts"])
+def _prediction(counts: np.ndarray, confidences: np.ndarray) -> str:
+    """The prediction of a field: each cell's mask once for each class."""
+    triples = []
+    for own_counts, values in zip(counts, confidences.tolist(), strict=True):
+        text = masks.counts_to_text(own_counts)
+        triples += [f"{label} {value:.9g} {text}" for label, value in enumerate(values)]
+    return " ".join(triples)

@@ -1,90 +1,75 @@
-"""hpacellseg's two networks on today's PyTorch, which is imported only when one of them is used.
+"""hpacellseg's two networks on today's PyTorch, which is imported only when they are used, and its labelling.
 
-Nothing of hpacellseg is imported: its networks are plain PyTorch modules, and what it does before and after them
-(CellProfiling/HPA-Cell-Segmentation 0.1.8, with its `padding=True`) is written anew for any shape of field.
+Nothing of hpacellseg (CellProfiling/HPA-Cell-Segmentation 0.1.8) is imported. Its ``.pth`` files are whole pickled
+networks, loaded without running whatever code a file may hold. What it does before them (with its `padding=True`) and
+after them (``label_cell``, which made the competition's truth) is written anew, step for step: for any shape of field,
+with areas in µm², labels that do not wrap at 255, and at 0.32 µm/px, where the networks predict.
 """
 
+import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import importlib
+import io
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
+from skimage.measure import label as number_pieces
+from skimage.segmentation import watershed
 
 from hpa_utils.manifest import digest
-from hpa_utils.segmentation.label_cells import label_small
-from hpa_utils.segmentation.stream import attempt, in_batches, prefetch
-from hpa_utils.segmentation.watershed import WORK_PIXEL
-from hpa_utils.segmentation.weights import WEIGHTS_FROM, import_torch, load_net, modernised
+from hpa_utils.segmentation.watershed import WORK_PIXEL, Segmenter, enlarge, keep_large, shrink
 
-MEAN = np.array([124, 117, 104], np.float32) / 255  # of the networks' training, in the order of their inputs
+MEAN = np.array([124, 117, 104], np.float32)[:, None, None] / 255  # of the networks' training, per input channel
 STD = np.float32(1 / (0.0167 * 255))
 PAD = 32  # px; the networks halve the side five times
 
+BORDER, BODY = 1, 2  # channels of a prediction: where objects touch, and the objects; the first is background
 
-class NetInput(NamedTuple):
-    """A field as the networks get it.
+NUCLEUS_BODY = 0.4  # probability above which a pixel is nucleus
+SEED_BODY = 0.15  # a seed may be fainter, since the touching borders bound it
+SEED_BORDER = 242.25  # both borders together, below which a pixel may be seed
+CELL_BODY = 0.22  # lowest probability above which a pixel is cell
+CELL_BORDER = 0.05  # above it a pixel beside a cell is its outline
+SMALLEST_SEED, SMALLEST_NUCLEUS, SMALLEST_CELL = 3.2, 16.0, 35.2  # µm²: 500, 2500 and 5500 px at 0.08 µm/px
+LARGEST_HOLE = 6.4  # µm² of a hole that still belongs to the nucleus
+CLOSING = 0.48  # µm
+SMOOTHING, INSET = 0.24, 0.08  # µm; hpacellseg takes one or two full-size pixels off every outline
 
-    `nuclei` and `cells` are float32 (3, h, w), normalised, with sides divisible by 32: nucleus × 3, and
-    microtubules, ER, nucleus. `small` is the size (rows, columns) without the padding, `full` that of the field.
-    """
+WEIGHTS_FROM = "get it from https://zenodo.org/record/4665863 or rdizzl3/hpacellsegmentatormodelweights on Kaggle"
+PACKAGES_FROM = (
+    "HPACellSegmenter needs: pip install torch torchvision, and for the published weights the package of "
+    "git+https://github.com/haoxusci/pytorch_zoo (see requirements-hpacellseg.txt; on Kaggle attach a data set with "
+    "its source)"
+)
 
-    nuclei: np.ndarray
-    cells: np.ndarray
-    small: tuple[int, int]
-    full: tuple[int, int]
-
-    def unpadded(self, chances: np.ndarray) -> np.ndarray:
-        """What a network says of this input, (h, w, 3), without the padding."""
-        return chances[PAD : PAD + self.small[0], PAD : PAD + self.small[1]]
+_networks_busy = threading.Lock()  # one field at a time: threads only read and label while the networks work
 
 
 @dataclass(frozen=True)
-class HPACellSegmenter:
+class HPACellSegmenter(Segmenter):
     """Segment cells with the DPN-UNets of CellProfiling/HPA-Cell-Segmentation, the ones behind the truth.
 
-    Parameters
-    ----------
-    nuclei_net, cell_net : torch.nn.Module
-        (n, 3, h, w) to logits of background, border, body. They see nucleus × 3; microtubules, ER, nucleus.
-    device : str
-        "auto" takes a GPU where there is one.
-    pixel_size : float
-        µm per px of the fields; the networks always see 0.32, so a competition field is scaled by 0.25.
-    batch : int
-        Fields of one size that go through the networks together.
-    half : bool
-        Whether the networks work in 16 bit on a GPU (autocast).
-    weights : tuple of str
-        SHA-256 of the files that the networks come from: cells of other weights are other cells.
+    The networks, torch modules, turn (n, 3, h, w) into logits of background, border, body. They always see 0.32 µm/px.
     """
 
-    nuclei_net: Any
-    cell_net: Any
-    device: str = "auto"
-    pixel_size: float = 0.08
-    batch: int = 4
-    half: bool = True
-    weights: tuple = ()
+    nuclei_net: Any  # sees nucleus × 3
+    cell_net: Any  # sees microtubules, ER, nucleus
+    device: str = "auto"  # a GPU where there is one; there the networks work in 16 bit
+    pixel_size: float = 0.08  # µm per px of the fields
+    weights: tuple = ()  # SHA-256 of the networks' files: cells of other weights are other cells
 
     @classmethod
-    def from_files(cls, nuclei, cells, sha256=None, device="auto", pixel_size=0.08):
-        """Load the two ``.pth`` files.
+    def from_files(cls, nuclei, cells, sha256=None, device: str = "auto", pixel_size: float = 0.08):
+        """Load the two ``.pth`` files, whole modules as published.
 
-        Parameters
-        ----------
-        nuclei, cells : path
-            Whole modules, as published.
-        sha256 : {file name: hex} or (hex of nuclei, hex of cells), optional
-            Unpickling can run any code: a file that PyTorch will not load as plain weights is loaded only if
-            its SHA-256 is the one given here.
-
-        Raises
-        ------
-        FileNotFoundError, ImportError, ValueError, TypeError
-            Saying what is missing or wrong (`hpa_utils.segmentation.weights.load_net`).
+        `sha256` is {file name: hex} or (hex of nuclei, hex of cells). Unpickling can run any code: a file that PyTorch
+        will not load as plain weights is loaded only if its SHA-256 is the one given. Errors are those of `load_net`.
         """
         paths = [Path(nuclei), Path(cells)]
         if missing := [str(path) for path in paths if not path.is_file()]:
@@ -92,126 +77,158 @@ class HPACellSegmenter:
         if not isinstance(sha256, Mapping):
             sha256 = dict(zip((path.name for path in paths), sha256 or (), strict=False))
         nets = [load_net(path, sha256.get(path.name)) for path in paths]
-        return cls(*nets, device, pixel_size, weights=tuple(digest(path) for path in paths))
-
-    def __call__(self, field: np.ndarray) -> np.ndarray:
-        """Cells, uint16 (H, W), of a field, uint8 (H, W, 4) in the order red, green, blue, yellow."""
-        return self.segment(field)[1]
+        return cls(*nets, device, pixel_size, tuple(digest(path) for path in paths))
 
     def segment(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nuclei and cells, uint16 (H, W) each, with the same numbers 1…n in both."""
-        return _or_raise(next(self.stream([field])))
+        return label_cells(*self.predict(field), WORK_PIXEL, field.shape[:2])
 
-    def map(self, fields: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Cells of each field, in order; fields are read ahead and go through the networks in batches."""
-        for result in self.stream(fields):
-            yield _or_raise(result)[1]
-
-    def stream(self, fields: Iterable) -> Iterator:
-        """(nuclei, cells) of each field, in order; in place of a field that fails stands its exception.
-
-        Three things go on at once: a background thread takes the next fields from the iterable and scales them,
-        a second one runs the networks, and the caller's thread labels.
-
-        Parameters
-        ----------
-        fields : iterable of uint8 (H, W, 4) or Exception
-            An exception, for a field that could not be read, is passed on in its place.
-        """
-        self._nets  # noqa: B018 - what is missing must stop the run here, not set aside every field
-        inputs = prefetch(attempt(self.net_input, field) for field in fields)
-        predictions = in_batches(inputs, self._run, lambda item: item.cells.shape, self.batch)
-        for prediction in prefetch(predictions):
-            yield attempt(lambda found: label_small(*found), prediction)
-
-    def predict(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the two networks predict, uint8 (H, W, 3) each: nothing, border, body; times 255."""
-        nucleus, cell, shape = _or_raise(self._run([self.net_input(field)])[0])
-        return full_size(nucleus, shape), full_size(cell, shape)
-
-    def net_input(self, field: np.ndarray) -> NetInput:
-        """The field at the networks' scale, mirrored out to sides divisible by 32."""
-        image = _rescale(field[..., [0, 3, 2]], self.pixel_size / WORK_PIXEL)
-        height, width = image.shape[:2]
-        padding = (PAD, PAD - height % PAD, PAD, PAD - width % PAD)
-        padded = cv2.copyMakeBorder(image, *padding, cv2.BORDER_REFLECT).transpose(2, 0, 1)
-        mean = MEAN[:, None, None]
-        return NetInput((padded[[2, 2, 2]] - mean) / STD, (padded - mean) / STD, (height, width), field.shape[:2])
+    def predict(self, field: np.ndarray) -> list[np.ndarray]:
+        """What the two networks predict at 0.32 µm/px, uint8 (h, w, 3) each: nothing, border, body; times 255."""
+        inputs, (height, width) = net_inputs(field, self.pixel_size)
+        with _networks_busy:
+            device, nets = self._ready
+            chances = [run_network(net, planes, device) for net, planes in zip(nets, inputs, strict=True)]
+        return [found[PAD : PAD + height, PAD : PAD + width] for found in chances]
 
     @functools.cached_property
-    def _nets(self):
-        """Both networks on their device, moved there once."""
-        return [modernised(net).to(self._device) for net in (self.nuclei_net, self.cell_net)]
-
-    @functools.cached_property
-    def _device(self):
-        torch = import_torch()
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-
-    @functools.cached_property
-    def _limits(self):
-        """Largest batch that fits the GPU, by padded shape, where less than `batch` does."""
-        return {}
-
-    def _run(self, inputs: list[NetInput]) -> list:
-        """(nucleus, cell, full shape) of each input of one padded shape, or the exception of what fails."""
-        shape, results = inputs[0].cells.shape, []
-        memory_error = import_torch().cuda.OutOfMemoryError
-        while len(results) < len(inputs):
-            limit = self._limits.get(shape, self.batch)
-            part = inputs[len(results) : len(results) + limit]
-            found = attempt(self._forward, part)
-            if not isinstance(found, Exception):
-                results += found
-            elif isinstance(found, memory_error) and len(part) > 1:
-                self._limits[shape] = len(part) // 2
-                print(f"CUDA out of memory with {len(part)} fields: going on with {len(part) // 2} at a time")
-            else:
-                results += [_explained(found, memory_error, shape)] * len(part)
-            if isinstance(found, memory_error):
-                found.__traceback__ = None  # it holds the tensors
-                import_torch().cuda.empty_cache()
-        return results
-
-    def _forward(self, inputs):
-        found = []
-        for net, name in zip(self._nets, ("nuclei", "cells"), strict=True):
-            chances = self._chances(net, np.stack([getattr(item, name) for item in inputs]))
-            found.append([item.unpadded(chance) for item, chance in zip(inputs, chances, strict=True)])
-        return [(nucleus, cell, item.full) for nucleus, cell, item in zip(*found, inputs, strict=True)]
-
-    def _chances(self, net, batch):
-        """Probabilities times 255, uint8 (n, h, w, 3), of normalised inputs, float32 (n, 3, h, w)."""
-        torch = import_torch()
-        half = torch.autocast("cuda", torch.float16, enabled=self.half and self._device.startswith("cuda"))
-        with torch.inference_mode(), half:
-            chances = net(torch.from_numpy(batch).to(self._device)).float().softmax(1)
-            chances[:, 0] = 0  # the background is not used, as with hpacellseg
-            return (chances * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    def _ready(self):
+        """The device, and both networks on it: moved there once."""
+        device = self.device
+        if device == "auto":
+            device = "cuda" if import_torch().cuda.is_available() else "cpu"
+        return device, [modernised(net).to(device) for net in (self.nuclei_net, self.cell_net)]
 
 
-def full_size(chances: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A prediction, uint8 (h, w, 3), at the size of its field, as hpacellseg brings it there."""
-    # going up by a whole factor, INTER_AREA repeats the pixels
-    return cv2.resize(chances, shape[::-1], interpolation=cv2.INTER_AREA)
+def run_network(net, planes: np.ndarray, device: str) -> np.ndarray:
+    """Probabilities times 255, uint8 (h, w, 3), that a network gives to a normalised input, float32 (3, h, w)."""
+    torch = import_torch()
+    half = torch.autocast("cuda", torch.float16, enabled=device.startswith("cuda"))
+    with torch.inference_mode(), half:
+        chances = net(torch.from_numpy(planes[None]).to(device)).float().softmax(1)
+        chances[:, 0] = 0  # the background is not used, as with hpacellseg
+        return (chances * 255).round().byte()[0].permute(1, 2, 0).cpu().numpy()
 
 
-def _explained(error, memory_error, shape):
-    if not isinstance(error, memory_error):
-        return error
-    return RuntimeError(f"CUDA out of memory with a single field of {shape[1]} × {shape[2]} px at the networks' scale")
+def net_inputs(field: np.ndarray, pixel_size: float) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]:
+    """What the nuclei and the cell network see of a field, float32 (3, h, w) each, and its size at 0.32 µm/px.
 
-
-def _or_raise(result):
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _rescale(planes, factor):
-    """Planes, uint8, as float32 in [0, 1] at another scale, blurred as scikit-image's rescale does."""
-    planes = planes.astype(np.float32) / 255
-    if factor < 1:
+    The inputs are normalised, and mirrored out to sides divisible by 32; the size is (rows, columns) without that.
+    """
+    planes, factor = field[..., [0, 3, 2]].astype(np.float32) / 255, pixel_size / WORK_PIXEL
+    if factor < 1:  # blurred as scikit-image's rescale does
         planes = cv2.GaussianBlur(planes, (0, 0), (1 / factor - 1) / 2)
-    height, width = (max(1, round(side * factor)) for side in planes.shape[:2])
-    return cv2.resize(planes, (width, height))
+    height, width = (max(1, round(side * factor)) for side in field.shape[:2])
+    planes = cv2.resize(planes, (width, height))
+    padding = (PAD, PAD - height % PAD, PAD, PAD - width % PAD)
+    planes = cv2.copyMakeBorder(planes, *padding, cv2.BORDER_REFLECT).transpose(2, 0, 1)
+    return ((planes[[2, 2, 2]] - MEAN) / STD, (planes - MEAN) / STD), (height, width)
+
+
+def label_cells(
+    nuclei_prediction: np.ndarray, cell_prediction: np.ndarray, pixel_size: float = 0.08, shape: tuple | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclei and cells, uint16 (H, W) with the same numbers 1…n, from what hpacellseg's networks predict of a field.
+
+    Nuclei are parted at the predicted borders and seed a watershed on the predicted cells, which is then let
+    into the predicted borders between the cells. A cell without a nucleus is dropped.
+
+    The predictions are uint8 (h, w, 3), probabilities times 255 (unused, border, body) at `pixel_size` µm/px, as
+    ``CellSegmentator.pred_nuclei`` and ``pred_cells`` give. `shape` is the field's size (H, W), if it is not theirs.
+    """
+    # nothing finer than 0.32 µm is in a prediction, and averaging would wash out the thin borders
+    nucleus, cell = (shrink(p, pixel_size, cv2.INTER_LINEAR) for p in (nuclei_prediction, cell_prediction))
+    pixel = pixel_size if cell is cell_prediction else WORK_PIXEL
+    nuclei = _nuclei(nucleus, cell, pixel)
+    return enlarge(nuclei, _cells(nuclei, cell, pixel), shape or cell_prediction.shape[:2], pixel, SMOOTHING, INSET)
+
+
+def _nuclei(nucleus, cell, pixel):
+    body = nucleus[..., BODY]
+    # uint8: where both borders are certain the sum wraps, and no border is seen; so it was when the truth was made
+    apart = nucleus[..., BORDER] + cell[..., BORDER] < SEED_BORDER
+    _, seeds = cv2.connectedComponents((apart & (body > SEED_BODY * 255)).astype(np.uint8), connectivity=4)
+    seeds = keep_large(seeds, SMALLEST_SEED, pixel)
+    mask = body > NUCLEUS_BODY * 255
+    _, holes = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
+    mask |= (np.bincount(holes.ravel()) < LARGEST_HOLE / pixel**2)[holes]
+    # on a flat relief the seeds grow at equal speed
+    nuclei = keep_large(watershed(np.zeros(mask.shape, np.uint8), seeds, mask=mask), SMALLEST_NUCLEUS, pixel)
+    return number_pieces(nuclei).astype(np.int32)
+
+
+def _cells(nuclei, cell, pixel):
+    body, border = cell[..., BODY], cell[..., BORDER]
+    otsu, _ = cv2.threshold(body, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    relief = 255 - body
+    cells = watershed(relief, nuclei, mask=body > max(CELL_BODY * 255, otsu / 2))
+    cells = keep_large(cells, SMALLEST_CELL, pixel)
+    # gaps and notches up to twice this wide are closed; the image border closes nothing
+    radius = max(1, int(CLOSING / pixel))
+    padded = cv2.copyMakeBorder(cells.astype(np.uint16), *[2 * radius] * 4, cv2.BORDER_REFLECT)
+    # a square: hpacellseg's disk of 6 px covers it, and a cross, the disk of OpenCV at this scale, is less like it
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((2 * radius + 1,) * 2, np.uint8))
+    closed = closed[2 * radius : -2 * radius, 2 * radius : -2 * radius].astype(np.int32)
+    return watershed(relief, closed, mask=(closed > 0) | (border > CELL_BORDER * 255))
+
+
+def import_torch():
+    """PyTorch; ImportError, saying what to install, where it is missing."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ImportError(PACKAGES_FROM) from error
+
+
+def load_net(path: Path, sha256: str | None):
+    """The network in a ``.pth`` file.
+
+    PyTorch is asked to load it with ``weights_only=True`` and an allow-list of the networks' classes. Where it
+    refuses, the file is unpickled only if its SHA-256 is `sha256`, and the reason is printed; with another hash or
+    none, it is a ValueError. ImportError: a package of the classes is missing; TypeError: the file holds no network.
+    """
+    torch = import_torch()
+    data = path.read_bytes()  # once, so that what is hashed is what is loaded
+    try:
+        with torch.serialization.safe_globals(_layers(torch)):
+            net = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as reason:  # whatever PyTorch dislikes; the hash decides
+        net = _unpickle(torch, path, data, sha256, reason)
+    if not isinstance(net, torch.nn.Module):
+        raise TypeError(f"{path} holds {type(net).__name__}, no network; {WEIGHTS_FROM}")
+    return net
+
+
+def _unpickle(torch, path, data, sha256, reason):
+    why = str(reason).split("WeightsUnpickler error:")[-1].strip().partition("\n")[0]
+    found = hashlib.sha256(data).hexdigest()
+    if found != (sha256 or "").lower():
+        raise ValueError(
+            f"{path} does not load as plain weights ({why}), and unpickling it may run any code. Its SHA-256 is "
+            f"{found}, {sha256 or 'none'} was given: if that is the file you trust, pass "
+            f'sha256={{"{path.name}": "{found}"}} (in 02_segmentation: hpacellseg_sha256, nuclei first)'
+        ) from reason
+    print(f"{path.name}: unpickled, since its SHA-256 is the one given ({why})")
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{path.name} was made with {error.name}. {PACKAGES_FROM}") from error
+
+
+def modernised(net):
+    """The network, ready to predict; layers pickled by an old PyTorch get what today's expects of them."""
+    torch = import_torch()
+    net = net.module if isinstance(net, torch.nn.DataParallel) else net
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Upsample) and not hasattr(layer, "recompute_scale_factor"):
+            layer.recompute_scale_factor = None  # since PyTorch 1.11
+    return net.eval()
+
+
+def _layers(torch):
+    """The classes of which the networks are built: PyTorch's layers and, where installed, pytorch_zoo's."""
+    modules = [torch.nn]
+    with contextlib.suppress(ImportError):  # if the file is built of them, PyTorch will say what it misses
+        modules += [importlib.import_module(f"pytorch_zoo.{name}") for name in ("unet", "dpn", "abstract_model")]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return [value for value in classes if issubclass(value, torch.nn.Module)]

@@ -1,8 +1,11 @@
 """Cells without a network: nuclei from the blue channel, cells by a watershed that grows from them.
 
-Every size is a length or an area in µm, so that a field taken at another scale is cut the same way. The work
-is done at 0.32 µm/px (a quarter of a Human Protein Atlas field), where a cell is still some 80 px wide; only
-the outlines are brought back to full size.
+Every size is a length or an area in µm, so that a field taken at another scale is cut the same way. The work is done
+at 0.32 µm/px (a field has 0.08), where a cell is still some 80 px wide; only outlines come at full size.
+
+A cell with two nuclei is kept whole where nothing shows that a membrane runs between them. Two cells that touch have a
+dip of brightness between them, since cytoplasm is thin at its rim, and a notch in their common outline. Only nuclei
+that meet every test are joined: cutting a rare multinucleate cell costs less than joining common neighbours.
 """
 
 import math
@@ -13,8 +16,6 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
-
-from hpa_utils.segmentation.membranes import disk, join_sisters
 
 RED, GREEN, BLUE, YELLOW = range(4)
 
@@ -34,22 +35,31 @@ CELL_EDGE = 0.13  # share of its own brightness at which a cell ends
 GAP = 1.0  # µm; gaps between fibres up to twice this wide are closed
 STEP = 0.06  # a µm from the nucleus weighs as much as this difference in log brightness
 
+CLOSE = 2.0  # µm at most between sister nuclei
+ALIKE = 0.5  # smaller to larger sister nucleus, in area
+BESIDE = 3.0  # µm on both sides of the contact with which it is compared
+NO_DIP = 0.77  # brightness of the contact, against its dimmer side, from which there is no dip but that of the fibres
+NO_NOTCH = 0.89  # area to convex area of both cells together, from which there is no notch
+NO_NECK = 0.7  # contact to diameter of the smaller cell, from which there is no neck
 
-@dataclass(frozen=True)
-class WatershedSegmenter:
-    """Cells by thresholds relative to each cell's own brightness and two watersheds; no network, no weights.
 
-    Parameters
-    ----------
-    pixel_size : float
-        Size of a pixel in µm.
-    """
-
-    pixel_size: float = 0.08
+class Segmenter:
+    """What the segmenters of fields, uint8 (H, W, 4) in the order red, green, blue, yellow, have in common."""
 
     def __call__(self, field: np.ndarray) -> np.ndarray:
-        """Cells, uint16 (H, W), of a field, uint8 (H, W, 4) in the order red, green, blue, yellow."""
+        """Cells, uint16 (H, W), of a field."""
         return self.segment(field)[1]
+
+    def map(self, fields: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Cells of each field, one by one."""
+        yield from map(self, fields)
+
+
+@dataclass(frozen=True)
+class WatershedSegmenter(Segmenter):
+    """Cells by thresholds relative to each cell's own brightness and two watersheds; no network, no weights."""
+
+    pixel_size: float = 0.08  # µm per px of the fields
 
     def segment(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nuclei and cells, uint16 (H, W) each, with the same numbers 1…n in both."""
@@ -57,10 +67,6 @@ class WatershedSegmenter:
         pixel = self.pixel_size if small is field else WORK_PIXEL
         nuclei = find_nuclei(small[..., BLUE], pixel)
         return enlarge(nuclei, find_cells(small, nuclei, pixel), field.shape[:2], pixel)
-
-    def map(self, fields: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Cells of each field, one by one."""
-        yield from map(self, fields)
 
 
 def shrink(image, pixel_size, interpolation=cv2.INTER_AREA):
@@ -74,6 +80,12 @@ def shrink(image, pixel_size, interpolation=cv2.INTER_AREA):
 
 def blur(image, sigma_um, pixel):
     return cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_um / pixel)
+
+
+def disk(radius_um, pixel):
+    """Structuring element of a radius in µm, at least one pixel."""
+    size = 2 * max(1, round(radius_um / pixel)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def fill(mask, largest=False):
@@ -109,7 +121,11 @@ def find_nuclei(blue, pixel):
     # the square root evens out the noise and lets dim nuclei beside bright ones count
     root = np.clip(np.sqrt(smooth) * 15, 0, 255).astype(np.uint8)
     level, _ = cv2.threshold(root, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    loose = smooth > max((level / 15) ** 2 * 0.7, faintest(blue, pixel))
+    noise = np.median(np.abs(np.diff(blue.astype(np.float32), axis=1))) / 0.95  # standard deviation, if it is white
+    blurred = noise * pixel / (2 * np.sqrt(np.pi) * BLUR)
+    # fewer grey levels above the background are signal where it has no noise
+    faintest = np.clip(4 * blurred, FAINTEST / 3, FAINTEST)
+    loose = smooth > max((level / 15) ** 2 * 0.7, faintest)
     count, labels = cv2.connectedComponents(loose.astype(np.uint8), connectivity=4)
     own = brightness(smooth, labels, count)
     mask = (loose & (smooth > NUCLEUS_EDGE * own[labels])).astype(np.uint8)
@@ -118,23 +134,13 @@ def find_nuclei(blue, pixel):
     return drop_faded(nuclei, smooth, pixel)
 
 
-def faintest(plane, pixel):
-    """Grey levels above the background that are signal: fewer where the background has no noise."""
-    noise = np.median(np.abs(np.diff(plane.astype(np.float32), axis=1))) / 0.95  # standard deviation, if it is white
-    blurred = noise * pixel / (2 * np.sqrt(np.pi) * BLUR)
-    return np.clip(4 * blurred, FAINTEST / 3, FAINTEST)
-
-
 def drop_faded(nuclei, blue, pixel):
     """Only the nuclei that stand out from their rim; blue cytoplasm and nuclei out of focus do not."""
-    count = int(nuclei.max()) + 1
+    count, means = int(nuclei.max()) + 1, []
     rim = cv2.dilate(nuclei.astype(np.uint16), disk(RIM, pixel)) * (nuclei == 0)
-
-    def mean(labels):
-        total = np.bincount(labels.ravel(), blue.ravel(), count)
-        return total / np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
-
-    return renumber(nuclei, mean(rim) < FADED * mean(nuclei))
+    for labels in (rim.ravel(), nuclei.ravel()):
+        means.append(np.bincount(labels, blue.ravel(), count) / np.maximum(np.bincount(labels, minlength=count), 1))
+    return renumber(nuclei, means[0] < FADED * means[1])
 
 
 def split(mask, pixel):
@@ -156,25 +162,13 @@ def join_lobes(lobes, depth, count, pixel):
     whole = area[area > SMALLEST_NUCLEUS]
     usual = np.median(whole) if len(whole) else 0
     parent = np.arange(count)
-    for a, b, neck in necks(lobes, depth):
+    for (a, b), neck in sorted(contacts(lobes, depth).items(), key=lambda contact: -contact[1]):  # the widest first
         a, b = parent[a], parent[b]
         if a != b and (neck > NECK * min(width[a], width[b]) or min(area[a], area[b]) < LOBE * usual):
             parent[parent == b] = a
             width[a] = max(width[a], width[b])
             area[a] += area[b]
     return parent
-
-
-def necks(lobes, depth):
-    """Pairs of lobes that touch with the depth of the neck between them, the widest first."""
-    found = {}
-    for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        at = (lobes[one] != lobes[two]) & (lobes[one] > 0) & (lobes[two] > 0)
-        low = np.minimum(depth[one][at], depth[two][at])
-        for a, b, value in zip(lobes[one][at].tolist(), lobes[two][at].tolist(), low.tolist(), strict=True):
-            pair = min(a, b), max(a, b)
-            found[pair] = max(found.get(pair, 0), value)
-    return sorted(((a, b, value) for (a, b), value in found.items()), key=lambda item: -item[2])
 
 
 def cell_signal(small, nuclei, pixel):
@@ -215,6 +209,51 @@ def find_cells(small, nuclei, pixel):
     return keep_large(cells, SMALLEST_CELL, pixel)
 
 
+def join_sisters(cells, nuclei, signal, pixel):
+    """The cells with those joined between which no membrane runs: only where nuclei are close and of like size."""
+    parent = np.arange(int(cells.max()) + 1, dtype=np.int32)
+    boxes, area = find_objects(cells), np.bincount(nuclei.ravel())
+    for one, other in sorted(contacts(cv2.dilate(nuclei.astype(np.uint16), disk(CLOSE / 2, pixel)), nuclei)):
+        alike = min(area[one], area[other]) > ALIKE * max(area[one], area[other])
+        if alike and boxes[one - 1] and boxes[other - 1]:
+            # the smallest box that holds both, and two pixels more where the image has them
+            spans = zip(boxes[one - 1], boxes[other - 1], strict=True)
+            at = tuple(slice(max(0, min(a.start, b.start) - 2), max(a.stop, b.stop) + 2) for a, b in spans)
+            if one_cell(cells[at], nuclei[at], signal[at], one, other, pixel):
+                parent[parent == parent[other]] = parent[one]
+    return parent[cells]
+
+
+def contacts(labels, image):
+    """Pairs of labels that touch, smaller first, and the image at their contact: the highest of the lower pixels."""
+    highest = {}
+    for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        at = (labels[one] != labels[two]) & (labels[one] > 0) & (labels[two] > 0)
+        low = np.minimum(image[one][at], image[two][at])
+        for a, b, value in zip(labels[one][at].tolist(), labels[two][at].tolist(), low.tolist(), strict=True):
+            pair = min(a, b), max(a, b)
+            highest[pair] = max(highest.get(pair, 0), value)
+    return highest
+
+
+def one_cell(cells, nuclei, signal, one, other, pixel):
+    """Whether there is neither a dip nor a neck where the two cells meet, nor a notch in their common outline."""
+    both = [(cells == label).astype(np.uint8) for label in (one, other)]
+    union = cv2.morphologyEx(both[0] | both[1], cv2.MORPH_CLOSE, disk(0.7, pixel))
+    outline = max(cv2.findContours(union, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea)
+    if cv2.contourArea(outline) < NO_NOTCH * cv2.contourArea(cv2.convexHull(outline)):
+        return False
+    cytoplasm = cv2.dilate((nuclei > 0).astype(np.uint8), disk(0.5, pixel)) == 0
+    grown = [cv2.dilate(mask, np.ones((3, 3), np.uint8)) for mask in both]
+    contact = (grown[0] & grown[1] & union > 0) & cytoplasm
+    diameter = 2 * np.sqrt(min(mask.sum() for mask in both) / np.pi)
+    if contact.sum() / 2 < NO_NECK * diameter:  # it is two pixels wide
+        return False
+    near = (cv2.dilate(contact.astype(np.uint8), disk(BESIDE, pixel)) > 0) & cytoplasm & ~contact
+    sides = [signal[near & (mask > 0)] for mask in both]
+    return all(side.size for side in sides) and signal[contact].mean() > NO_DIP * min(side.mean() for side in sides)
+
+
 def enlarge(nuclei, cells, shape, pixel, smoothing=BLUR, inset=0.0):
     """Nuclei and cells at full size, uint16, numbered 1…n in both, each cell one smooth piece without holes.
 
@@ -229,20 +268,18 @@ def enlarge(nuclei, cells, shape, pixel, smoothing=BLUR, inset=0.0):
     for label, extent in enumerate(find_objects(cells), start=1):
         if extent is None:
             continue
-        rows, top = window(extent[0], margin, cells.shape[0], shape[0])
-        columns, left = window(extent[1], margin, cells.shape[1], shape[1])
-        at = top, left
+        (rows, top), (columns, left) = map(window, extent, cells.shape, shape, (margin, margin))
         soft = cv2.GaussianBlur((cells[rows, columns] == label).astype(np.uint8) * 255, (0, 0), smoothing / pixel)
         soft = cv2.resize(soft, (left.stop - left.start, top.stop - top.start)) > level
         whole = fill(soft.astype(np.uint8), largest=True) > 0
-        if (whole & nucleus[at]).any():
+        if (whole & nucleus[top, left]).any():
             number += 1
-            # a hole may hold another cell
-            big[at][whole & (soft | (big[at] == 0))] = number
+            at = big[top, left]
+            at[whole & (soft | (at == 0))] = number  # a hole may hold another cell
     return np.where(nucleus, big, 0).astype(np.uint16), big
 
 
-def window(extent, margin, small, full):
+def window(extent, small, full, margin):
     """An extent of the small side with a margin, and the same extent on the full side."""
     start, stop = max(0, extent.start - margin), min(small, extent.stop + margin)
     return slice(start, stop), slice(round(start * full / small), round(stop * full / small))

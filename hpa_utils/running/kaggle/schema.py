@@ -1,141 +1,68 @@
 """The manifest ``kaggle-metadata.json``: who owns what, which kernels there are and what each reads.
 
-Everything that Kaggle would refuse, or take silently for something else, is an error here, before anything is written.
+Everything that Kaggle would refuse, or understand as something else, is an error here, before anything is written.
 """
 
 import dataclasses
-import functools
 import json
 import re
+import typing
 import unicodedata
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from hpa_utils.paths import REPOSITORY
-from hpa_utils.running.notebooks import ALL, DEFAULT, NOTEBOOKS, READS
-from hpa_utils.running.parameters import parse_assignments, read_parameters, read_preset, resolve
+from hpa_utils.paths import REPOSITORY, run_name
+from hpa_utils.running.notebooks import NOTEBOOKS, SOURCES, numbered, preset_runs, select_runs
+from hpa_utils.running.parameters import read_parameters, resolve
+from hpa_utils.running.runs import Run
 
 MANIFEST = REPOSITORY / "kaggle-metadata.json"
 SAMPLE_OWNER = "your-kaggle-name"
-DRIVER = "kaggle_run"  # the notebook that runs others
-TITLE_LENGTHS = {"kernel": (5, 50), "data set": (6, 50)}  # characters that Kaggle takes, also of a slug
+DRIVER = "kaggle_run"  # the notebook that makes several runs
+KINDS = {str: "text", bool: "true or false", dict: "an object"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Library:
-    """The data set that holds this library.
-
-    Attributes
-    ----------
-    slug, title : str
-    packages : tuple of str
-        What of ``requirements.txt`` Kaggle's image lacks.
-    """
+    """The data set that holds this library; `packages` are those of requirements.txt that Kaggle's image lacks."""
 
     slug: str
     title: str
-    packages: tuple
-
-    def __post_init__(self):
-        _check_types("library", self, {"slug": str, "title": str, "packages": tuple})
-        _check_title("library", self.slug, self.title, "data set")
-        for package in self.packages:
-            requirement(package)
+    packages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel.
-
-    Attributes
-    ----------
-    slug, title : str
-    notebook : str
-        Name of the notebook, such as ``04_train``.
-    gpu, competition : bool
-        Whether it runs on GPUs; whether it reads the competition's data.
-    parameters : dict
-        Of the notebook, over the preset's.
-    kernels : tuple of str
-        Slugs of the kernels whose output it reads.
-    datasets : tuple of str
-        Data sets it reads beside the library, ``owner/slug``, or ``slug`` of the manifest's owner.
-    resume_from : str
-        Slug of the kernel, mostly itself, from whose last output it goes on after its session was cut; empty: none.
-    """
+    """A kernel, and what it reads beside the library."""
 
     slug: str
     title: str
-    notebook: str
+    notebook: str  # one of ours, such as 02_segmentation, or kaggle_run
     gpu: bool
-    competition: bool
-    parameters: dict
-    kernels: tuple
-    datasets: tuple
-    resume_from: str
-
-    def __post_init__(self):
-        types = {"slug": str, "title": str, "notebook": str, "gpu": bool, "competition": bool, "parameters": dict}
-        types |= {"kernels": tuple, "datasets": tuple, "resume_from": str}
-        _check_types("kernels", self, types)
-        _check_title(f"kernels.{self.slug}", self.slug, self.title, "kernel")
-        if not (NOTEBOOKS / f"{self.notebook}.py").is_file() or self.notebook not in (*ALL, DRIVER):
-            known = ", ".join((*ALL, DRIVER))
-            raise ValueError(f"kernels.{self.slug}.notebook is {self.notebook!r}; there are {known}")
-        for source in self.datasets:
-            if not all(NAME.fullmatch(part) for part in source.split("/")) or source.count("/") > 1:
-                raise ValueError(f"kernels.{self.slug}.datasets has {source!r}; expected owner/slug or slug")
+    competition: bool  # whether it reads the competition's data
+    parameters: dict  # of the notebook, over the preset's
+    kernels: tuple[str, ...]  # slugs of those whose output it reads
+    datasets: tuple[str, ...]  # owner/slug, or slug of the manifest's owner
+    resume_from: str  # slug, mostly its own: it goes on from that output, whose session was cut; empty: none
 
     @property
-    def stages(self) -> tuple:
-        """The notebooks it runs."""
-        if self.notebook != DRIVER:
-            return (self.notebook,)
-        numbers = self.parameters.get("notebooks", "").split(",")
-        return tuple(name for name in DEFAULT if name[:2] in numbers)
+    def sources(self) -> list[str]:
+        """Slugs of all kernels whose output is attached."""
+        return list(dict.fromkeys([*self.kernels, *([self.resume_from] if self.resume_from else [])]))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole manifest.
-
-    Attributes
-    ----------
-    owner : str
-        Kaggle name of whoever pushes.
-    competition : str
-    preset : str
-        In ``notebooks/presets.json``; for all kernels.
-    library : Library
-    kernels : tuple of Kernel
-    push : tuple of str
-        Slugs of the kernels to push, in order.
-    """
+    """The whole manifest: `preset` is for all kernels, `push` lists the slugs of those to push, in order."""
 
     owner: str
     competition: str
     preset: str
     library: Library
-    kernels: tuple
-    push: tuple
-
-    def __post_init__(self):
-        types = {"owner": str, "competition": str, "preset": str, "library": Library, "kernels": tuple, "push": tuple}
-        _check_types("", self, types)
-        for name in ("owner", "competition"):
-            if not NAME.fullmatch(getattr(self, name)) or len(getattr(self, name)) < 3:
-                expected = "three or more of a–z, 0–9 and hyphens, as in its address on Kaggle"
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {expected}")
-        slugs = [self.library.slug, *(kernel.slug for kernel in self.kernels)]
-        repeated = [slug for slug in slugs if slugs.count(slug) > 1]
-        if repeated:
-            raise ValueError(f"kernels.{repeated[0]}: the slug stands there twice")
-        _check_sources(self)
-        _check_push(self)
-        for kernel in self.kernels:
-            kernel_parameters(self, kernel)
+    kernels: tuple[Kernel, ...]
+    push: tuple[str, ...]
 
     def kernel(self, slug: str) -> Kernel:
         """The kernel with this slug."""
@@ -147,64 +74,83 @@ def read_plan(path: str | Path = MANIFEST) -> Plan:
 
     Raises
     ------
-    FileNotFoundError
     ValueError
         Naming the file and the key, for everything that is missing, unknown or against a rule of Kaggle's.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; run from a clone of the repository")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
-        content = _keyed("", content, Plan)
-        library = Library(**_keyed("library", content.pop("library"), Library))
-        listed = content.pop("kernels")
-        if not isinstance(listed, tuple) or not listed:
-            raise ValueError("kernels: expected a list of one or more")
-        names = [one.get("slug", n) if isinstance(one, dict) else n for n, one in enumerate(listed)]
-        kernels = [Kernel(**_keyed(f"kernels.{name}", one, Kernel)) for name, one in zip(names, listed)]
-        return Plan(**content, library=library, kernels=tuple(kernels))
+        return make_plan(json.loads(Path(path).read_text(encoding="utf-8")))
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+        raise ValueError(f"{Path(path).name}: {error}") from None
 
 
-def kernel_parameters(plan: Plan, kernel: Kernel) -> dict:
-    """The values of a kernel's notebook that are not its defaults: the preset's, and over them the kernel's own.
+def make_plan(content: dict) -> Plan:
+    """The plan that a manifest's JSON value describes, checked as in `read_plan`."""
+    plan = _convert("", content, Plan)
+    for name in ("owner", "competition"):
+        if not NAME.fullmatch(getattr(plan, name)) or len(getattr(plan, name)) < 3:
+            expected = "three or more of a–z, 0–9 and hyphens, as in its address on Kaggle"
+            raise ValueError(f"{name} is {getattr(plan, name)!r}; expected {expected}")
+    _check_title("library", plan.library, least=6)
+    for package in plan.library.packages:
+        requirement(package)
+    slugs = [plan.library.slug, *(kernel.slug for kernel in plan.kernels)]
+    for kernel in plan.kernels:
+        if slugs.count(kernel.slug) > 1:
+            raise ValueError(f"kernels.{kernel.slug}: two have this slug")
+        _check_title(f"kernels.{kernel.slug}", kernel, least=5)
+        _check_sources(kernel, slugs[1:])
+    try:
+        TopologicalSorter({kernel.slug: kernel.kernels for kernel in plan.kernels}).prepare()
+    except CycleError as error:
+        raise ValueError(f"kernels: a cycle, each reads the one before: {' → '.join(error.args[1])}") from None
+    runs = {kernel.slug: kernel_runs(plan, kernel)[0] for kernel in plan.kernels}
+    for kernel in plan.kernels:
+        _check_reads(kernel, runs)
+    for place, slug in enumerate(plan.push):
+        if slug not in slugs[1:] or slug in plan.push[:place]:
+            raise ValueError(f"push has {slug!r}; expected each of {', '.join(slugs[1:])} once at most")
+        later = [source for source in plan.kernel(slug).kernels if source in plan.push[place:]]
+        if later:
+            raise ValueError(f"push: {slug} reads {later[0]}, which comes later")
+    return plan
+
+
+def kernel_runs(plan: Plan, kernel: Kernel) -> tuple[list[Run], dict]:
+    """What a kernel runs, by the preset and its own parameters.
+
+    Returns
+    -------
+    list of Run, dict
+        The runs, and those values of the kernel's notebook that are not its defaults.
 
     Raises
     ------
     ValueError
-        If the preset or a parameter does not exist, or a value is not of its type.
+        If a parameter, a preset, a notebook or a run does not exist, or a value is not of its type.
     """
-    own = _defaults(kernel.notebook)
-    preset = read_preset(NOTEBOOKS / "presets.json", plan.preset)
+    defaults = read_parameters(SOURCES / f"{kernel.notebook}.py")
     try:
         if kernel.notebook == DRIVER:
-            layers = [{"preset": plan.preset}, kernel.parameters]
-            run = {name: _defaults(name) for name in kernel.stages}
-            resolve(run, [parse_assignments(kernel.parameters.get("assignments", "").split())])
+            own = resolve({DRIVER: defaults}, [{"preset": plan.preset}, kernel.parameters])[DRIVER]
+            options = (own["preset"], own["assignments"], own["folds"], own["rounds"])
+            runs = select_runs(preset_runs(numbered(own["notebooks"]), *options), own["runs"])
         else:
-            everywhere = {name: _defaults(name) for name in ALL}
-            layers = [_of_notebook(kernel.notebook, preset, everywhere), kernel.parameters]
-        resolved = resolve({kernel.notebook: own}, layers)[kernel.notebook]
+            runs = preset_runs([kernel.notebook], plan.preset, kernel.parameters)
+            own = runs[0].parameters
     except ValueError as error:
         raise ValueError(f"kernels.{kernel.slug}.parameters: {error}") from None
-    return {name: value for name, value in resolved.items() if value != own[name]}
+    if len(runs) > 1 and kernel.notebook != DRIVER:
+        names = ", ".join(run.name for run in runs)
+        raise ValueError(f"kernels.{kernel.slug}.notebook: {kernel.notebook} makes one of {names}; take {DRIVER}")
+    return runs, {name: value for name, value in own.items() if value != defaults[name]}
 
 
 def requirement(package: str) -> str:
-    """The line of ``requirements.txt`` for a package, without its comment.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    lines = [line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.txt").read_text().splitlines()]
-    found = [line for line in lines if re.split(r"[=<>~!\s]", line)[0] == package]
-    if not found:
-        raise ValueError(f"library.packages has {package!r}, which requirements.txt does not")
-    return found[0]
+    """The line of ``requirements.txt`` for a package, without its comment; ValueError if there is none."""
+    for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
+        if re.split(r"[=<>~!\s]", line)[0] == package:
+            return line.partition("#")[0].strip()
+    raise ValueError(f"library.packages has {package!r}, which requirements.txt does not")
 
 
 def slugify(title: str) -> str:
@@ -213,88 +159,56 @@ def slugify(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
 
 
-def _object(pairs: list) -> dict:
-    """A JSON object, its lists as tuples, no key twice."""
-    keys = [key for key, _ in pairs]
-    repeated = [key for key in keys if keys.count(key) > 1]
-    if repeated:
-        raise ValueError(f"{repeated[0]} stands twice in one object")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in pairs}
+def _convert(where: str, value, kind):
+    """A JSON value as a dataclass, a tuple or a simple type, each key there and of its type."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where or 'the manifest'}: expected an object, found {type(value).__name__}")
+        known, prefix = {field.name: field.type for field in dataclasses.fields(kind)}, f"{where}." if where else ""
+        for name in sorted(set(value) ^ set(known)):
+            problem = "is missing" if name in known else f"is unknown; there are {', '.join(known)}"
+            raise ValueError(f"{prefix}{name} {problem}")
+        return kind(**{name: _convert(f"{prefix}{name}", value[name], known[name]) for name in known})
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is {value!r}; expected a list")
+        names = [one.get("slug", number) if isinstance(one, dict) else number for number, one in enumerate(value)]
+        return tuple(_convert(f"{where}.{name}", one, typing.get_args(kind)[0]) for name, one in zip(names, value))
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {value!r}; expected {KINDS[kind]}")
+    return value
 
 
-def _keyed(where: str, content, cls: type) -> dict:
-    """`content` if it is an object with just the fields of `cls`."""
-    prefix = f"{where}." if where else ""
-    if not isinstance(content, dict):
-        raise ValueError(f"{where or 'the manifest'}: expected an object, found {type(content).__name__}")
-    known = {field.name for field in dataclasses.fields(cls)}
-    for name in sorted(set(content) - known):
-        raise ValueError(f"{prefix}{name} is unknown; there are {', '.join(sorted(known))}")
-    for name in sorted(known - set(content)):
-        raise ValueError(f"{prefix}{name} is missing")
-    return dict(content)
+def _check_title(where: str, one: Library | Kernel, least: int) -> None:
+    made = slugify(one.title)
+    if not least <= len(one.title) <= 50:
+        raise ValueError(f"{where}.title is {one.title!r}; Kaggle needs {least} to 50 characters")
+    if made != one.slug:
+        raise ValueError(f"{where}.title is {one.title!r}, of which Kaggle makes {made!r}, not the slug {one.slug!r}")
 
 
-def _check_types(where: str, one, types: dict) -> None:
-    where = "".join(f"{part}." for part in (where, one.slug if isinstance(one, Kernel) else "") if part)
-    for name, kind in types.items():
-        value = getattr(one, name)
-        if type(value) is not kind:
-            expected = {tuple: "a list", dict: "an object", bool: "true or false"}.get(kind, "text")
-            raise ValueError(f"{where}{name} is {value!r}; expected {expected}")
-        item = Kernel if (type(one), name) == (Plan, "kernels") else str
-        if kind is tuple and not all(type(part) is item for part in value):
-            raise ValueError(f"{where}{name} is {list(value)!r}; expected a list of texts")
+def _check_sources(kernel: Kernel, slugs: list[str]) -> None:
+    """The notebook, and every kernel and data set that is read, has a name that there can be."""
+    where, notebooks = f"kernels.{kernel.slug}", (*NOTEBOOKS, DRIVER)
+    if kernel.notebook not in notebooks:
+        raise ValueError(f"{where}.notebook is {kernel.notebook!r}; there are {', '.join(notebooks)}")
+    for source in kernel.datasets:
+        if not all(NAME.fullmatch(part) for part in source.split("/")) or source.count("/") > 1:
+            raise ValueError(f"{where}.datasets has {source!r}; expected owner/slug or slug")
+    for source in kernel.sources:
+        if source not in slugs:
+            raise ValueError(f"{where} reads {source!r}; there are {', '.join(slugs)}")
 
 
-def _check_title(where: str, slug: str, title: str, kind: str) -> None:
-    least, most = TITLE_LENGTHS[kind]
-    for name, text in (("title", title), ("slug", slug)):
-        if not least <= len(text) <= most:
-            raise ValueError(f"{where}.{name} is {text!r}; a {kind} needs {least} to {most} characters")
-    if slugify(title) != slug:
-        raise ValueError(f"{where}.title is {title!r}, of which Kaggle makes {slugify(title)!r}, not the slug {slug!r}")
-
-
-def _check_sources(plan: Plan) -> None:
-    """Every source is a kernel of the manifest, none reads itself in the end, and the stages it needs are there."""
-    known = {kernel.slug: kernel for kernel in plan.kernels}
-    for kernel in plan.kernels:
-        for source in (*kernel.kernels, *filter(None, [kernel.resume_from])):
-            if source not in known:
-                raise ValueError(f"kernels.{kernel.slug} reads {source!r}; there are {', '.join(known)}")
-        if kernel.resume_from and not set(kernel.stages) & set(known[kernel.resume_from].stages):
-            raise ValueError(f"kernels.{kernel.slug}.resume_from: {kernel.resume_from} runs other notebooks")
-        if not kernel.stages:
-            raise ValueError(f"kernels.{kernel.slug}.parameters.notebooks: expected numbers such as 02,03,05")
-    try:
-        TopologicalSorter({kernel.slug: kernel.kernels for kernel in plan.kernels}).prepare()
-    except CycleError as error:
-        circle = " → ".join(error.args[1])
-        raise ValueError(f"kernels: a circle, each reads the one before: {circle}") from None
-    for kernel in plan.kernels:
-        held = {*kernel.stages, *(stage for source in kernel.kernels for stage in known[source].stages)}
-        needed = {read: stage for stage in kernel.stages for read in READS[stage]}
-        for lacking in sorted(set(needed) - held):
-            raise ValueError(f"kernels.{kernel.slug}.kernels: {needed[lacking]} reads {lacking}, which none writes")
-
-
-def _check_push(plan: Plan) -> None:
-    known = [kernel.slug for kernel in plan.kernels]
-    for place, slug in enumerate(plan.push):
-        if slug not in known or slug in plan.push[:place]:
-            raise ValueError(f"push has {slug!r}; expected each of {', '.join(known)} once at most")
-        later = [source for source in plan.kernel(slug).kernels if source in plan.push[place:]]
-        if later:
-            raise ValueError(f"push: {slug} reads {later[0]}, which comes later")
-
-
-@functools.cache
-def _defaults(notebook: str) -> dict:
-    return read_parameters(NOTEBOOKS / f"{notebook}.py")
-
-
-def _of_notebook(notebook: str, preset: dict, everywhere: dict) -> dict:
-    resolve(everywhere, [preset])  # raises for a name that no notebook has
-    pairs = [(*key.rpartition("."), value) for key, value in preset.items()]
-    return {n: v for number, _, n, v in pairs if n in everywhere[notebook] and notebook.startswith(number)}
+def _check_reads(kernel: Kernel, runs: dict[str, list[Run]]) -> None:
+    """What a kernel's runs read is made by it or by a kernel that it reads; `runs` are those of each slug."""
+    where = f"kernels.{kernel.slug}.kernels"
+    made = [run for slug in (kernel.slug, *kernel.sources) for run in runs[slug]]
+    for run in runs[kernel.slug]:
+        needed = [name for name in NOTEBOOKS if "02" <= name < run.notebook]
+        for lacking in sorted(set(needed) - {one.notebook for one in made}):
+            raise ValueError(f"{where}: {run} reads {lacking}, which none of them makes")
+        folds = range(run.parameters["n_folds"]) if run.training_round > 1 else []
+        before = [run_name(run.parameters["name"], run.training_round - 1, fold) for fold in folds]
+        for lacking in sorted(set(before) - {one.name for one in made}):
+            raise ValueError(f"{where}: {run} learns from {lacking}, which none of them makes")

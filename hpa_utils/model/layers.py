@@ -1,0 +1,168 @@
+"""Layers for crops of cells: brightness brought to one scale, and random changes that leave the labels true.
+
+Crops are float32 (N, S, S, 4) in 0…255, channel order red, green, blue, yellow. Pixels masked out, all four planes 0,
+stay 0.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops, random
+
+SCALES = ("percentiles", "fixed")
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class FieldNormalisation(keras.layers.Layer):
+    """Stretch channels by the field's percentiles ("percentiles"), or leave them as they are ("fixed").
+
+    `reference` is the scale of red, blue and yellow, `protein` that of green. A stretched channel has the field's 1st
+    percentile at 0 and its 99.9th at 255. Green keeps its own brightness unless told otherwise, since stretching it
+    erases what tells Negative from a dim signal.
+
+    Input: crops (N, S, S, 4) in 0…255 and percentiles (N, 4 channels, 4 of p1, p50, p99, p99.9). Output: float32 in
+    0…255. The percentiles are the whole field's: no statistic is taken from crops, so masked pixels count in none.
+    """
+
+    def __init__(self, reference: str = "percentiles", protein: str = "fixed", **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        for name, scale in (("reference", reference), ("protein", protein)):
+            if scale not in SCALES:
+                raise ValueError(f"{name} is {scale!r}; expected one of {', '.join(SCALES)}")
+        self.reference, self.protein = reference, protein
+
+    def call(self, crops, percentiles):
+        crops = ops.cast(crops, "float32")
+        percentiles = ops.cast(percentiles, "float32")[:, None, None]  # (N, 1, 1, 4, 4)
+        low, high = percentiles[..., 0], percentiles[..., 3]
+        # at least 16 grey levels: an empty channel's noise is not to be stretched to full brightness
+        stretched = ops.clip((crops - low) * 255.0 / ops.maximum(high - low, 16.0), 0.0, 255.0)
+        scales = (self.reference, self.protein, self.reference, self.reference)
+        return ops.where(np.array([scale == "fixed" for scale in scales]), crops, stretched)
+
+    def get_config(self):
+        return {**super().get_config(), "reference": self.reference, "protein": self.protein}
+
+
+class RandomChange(keras.layers.Layer):
+    """Base of the layers below, whose `change` treats each crop by itself, in training only, by `amount` at most."""
+
+    def __init__(self, amount: float, seed: int = 0, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.amount, self.seed = amount, seed
+        self.generator = random.SeedGenerator(seed)
+
+    def call(self, crops, training=False):
+        return ops.clip(self.change(ops.cast(crops, "float32")), 0.0, 255.0) if training else crops
+
+    def get_config(self):
+        return {**super().get_config(), "amount": self.amount, "seed": self.seed}
+
+    def uniform(self, crops, amount: float):
+        """A number between −amount and amount for each crop, (N, 1, 1, 1)."""
+        return random.uniform((ops.shape(crops)[0], 1, 1, 1), -amount, amount, seed=self.generator)
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomRightAngles(RandomChange):
+    """Flips and turns by right angles: each crop becomes one of its eight variants."""
+
+    def __init__(self, seed: int = 0, amount: float = 1.0, **kwargs):
+        super().__init__(amount, seed, **kwargs)
+
+    def change(self, crops):
+        chosen = random.uniform((3, ops.shape(crops)[0], 1, 1, 1), seed=self.generator) < 0.5
+        crops = ops.where(chosen[0], ops.flip(crops, axis=1), crops)
+        crops = ops.where(chosen[1], ops.flip(crops, axis=2), crops)
+        return ops.where(chosen[2], ops.transpose(crops, (0, 2, 1, 3)), crops)
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomTurn(RandomChange):
+    """Turn by up to `amount` degrees to either side; what leaves the square is lost."""
+
+    def change(self, crops):
+        angle = self.uniform(crops, math.radians(self.amount))
+        return resample(crops, angle, ops.ones_like(angle))
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomScale(RandomChange):
+    """Enlarge by a factor between exp(−amount) and exp(amount); what leaves the square is lost."""
+
+    def change(self, crops):
+        factor = ops.exp(self.uniform(crops, self.amount))
+        return resample(crops, ops.zeros_like(factor), factor)
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomGreen(RandomChange):
+    """Multiply green, the protein, by a factor between exp(−amount) and exp(amount)."""
+
+    def change(self, crops):
+        is_green = ops.convert_to_tensor([0.0, 1.0, 0.0, 0.0])
+        return crops * (1.0 + is_green * (ops.exp(self.uniform(crops, self.amount)) - 1.0))
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomBlur(RandomChange):
+    """Gaussian blur of a standard deviation up to `amount` px."""
+
+    def change(self, crops):
+        blurred = blur(crops, ops.abs(self.uniform(crops, self.amount)), math.ceil(2 * self.amount))
+        return blurred * _is_shown(crops)
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class RandomNoise(RandomChange):
+    """Gaussian noise of a standard deviation up to `amount` grey levels (of 255)."""
+
+    def change(self, crops):
+        noise = random.normal(ops.shape(crops), seed=self.generator) * self.uniform(crops, self.amount)
+        return crops + noise * _is_shown(crops)
+
+
+def _is_shown(crops):
+    """1 where a pixel is not masked out, (N, S, S, 1)."""
+    return ops.cast(ops.max(crops, axis=-1, keepdims=True) > 0, crops.dtype)
+
+
+def resample(crops, angle, enlargement):
+    """Crops (N, S, S, C) turned about their centres by angles (N, 1, 1, 1) in radians and enlarged by factors
+    (N, 1, 1, 1), bilinear, 0 beyond the square.
+
+    `keras.ops.image.affine_transform` does the same on TensorFlow, as fast, but cannot be compiled by XLA there: a
+    model that holds it must give up compilation as a whole.
+    """
+    number, side, channels = ops.shape(crops)[0], crops.shape[1], crops.shape[3]
+    centred = ops.arange(side, dtype="float32") - (side - 1) / 2
+    rows, columns = centred[None, :, None], centred[None, None, :]
+    cosine, sine = ops.cos(angle[..., 0]) / enlargement[..., 0], ops.sin(angle[..., 0]) / enlargement[..., 0]
+    rows, columns = cosine * rows + sine * columns, cosine * columns - sine * rows  # where each pixel comes from
+    rows, columns = rows + (side - 1) / 2, columns + (side - 1) / 2
+    pixels = ops.reshape(crops, (-1, channels))
+    first = (ops.arange(number, dtype="int32") * side * side)[:, None, None]
+    found = 0.0
+    for step_down in (0, 1):
+        for step_right in (0, 1):
+            row, column = ops.floor(rows) + step_down, ops.floor(columns) + step_right
+            share = (1.0 - ops.abs(rows - row)) * (1.0 - ops.abs(columns - column))
+            inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+            place = ops.clip(row, 0, side - 1) * side + ops.clip(column, 0, side - 1)
+            share = ops.where(inside, share, 0.0)[..., None]
+            found = found + share * ops.take(pixels, first + ops.cast(place, "int32"), axis=0)
+    return found
+
+
+def blur(crops, deviation, radius: int):
+    """Crops (N, S, S, C) blurred by Gaussians of standard deviations (N, 1, 1, 1), px, cut at `radius` px; beyond
+    the square is 0.
+    """
+    offsets = range(-radius, radius + 1)
+    shares = [ops.exp(-0.5 * (offset / ops.maximum(deviation, 1e-3)) ** 2) for offset in offsets]
+    total, side = sum(shares), crops.shape[1]
+    padded = ops.pad(crops, ((0, 0), (radius, radius), (0, 0), (0, 0)))
+    crops = sum(share * padded[:, k : k + side] for k, share in enumerate(shares)) / total
+    padded = ops.pad(crops, ((0, 0), (0, 0), (radius, radius), (0, 0)))
+    return sum(share * padded[:, :, k : k + side] for k, share in enumerate(shares)) / total

@@ -1,0 +1,156 @@
+"""Model folders: written, found, chosen by member and round. Nothing here loads Keras."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hpa_utils import manifest, tables
+from hpa_utils.crop_sets import CropSet
+from hpa_utils.labels import N_CLASSES
+from hpa_utils.paths import atomic_write, find_named, run_name, write_json
+
+PLAN = "plan.json"  # in 04_train: which folds of which rounds the runner has planned for each member
+
+
+def save_model(
+    folder: str | Path,
+    network,
+    config: dict,
+    history: pd.DataFrame,
+    oof: pd.DataFrame,
+    scores: dict,
+    fingerprint: str,
+) -> None:
+    """Write a model folder, each file in one rename, ``config.json`` last.
+
+    Parameters
+    ----------
+    network : keras.Model
+    oof : pandas.DataFrame
+        `image_id`, `cell_id`, `p00`…`p18` of the held-out cells; empty without.
+    fingerprint : str
+        Of the cells learned (`tables.cells_fingerprint`).
+    """
+    folder = Path(folder)
+    with atomic_write(folder / "model.keras") as temporary:
+        network.save(temporary)
+    with atomic_write(folder / "history.csv") as temporary:
+        history.to_csv(temporary, index=False)
+    tables.write_keyed(folder / "oof.parquet", oof, fingerprint)
+    write_json(folder / "scores.json", scores)
+    write_json(folder / "config.json", config)
+
+
+def find_models(out: str | Path, model: str | Path = "") -> list[Path]:
+    """The model folders that predict together.
+
+    Parameters
+    ----------
+    out : path
+        Output root; what its ``04_train`` lacks is looked for among Kaggle's inputs.
+    model : path
+        A model folder, or a folder of them, to use instead.
+
+    Returns
+    -------
+    list of Path
+        Of each member its highest round whose planned folds are all finished.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no finished model.
+    """
+    model = Path(model) if model else None
+    if model and (model / "config.json").is_file():
+        manifest.read_config(model)
+        return [model]
+    named = sorted(path.parent for path in model.glob("*/config.json")) if model else []
+    found = {folder.name: folder for folder in named} if model else finished_models(out)
+    if not found:
+        raise FileNotFoundError(
+            f"no finished model in {model or Path(out) / '04_train'}: run notebook 04 first, or name a model folder; "
+            "on Kaggle, attach the output of 04 (Add Input → Notebook)"
+        )
+    plan = {}
+    for parent in dict.fromkeys(folder.parent for folder in found.values()):  # the output root's last
+        plan |= manifest.read_json(parent / PLAN)
+    return [found[name] for name in choose_models({n: manifest.read_config(f) for n, f in found.items()}, plan)]
+
+
+def finished_models(out: str | Path) -> dict[str, Path]:
+    """Name → folder of the models in ``04_train`` of the output root and of Kaggle's inputs that have been finished."""
+    found = find_named(out, "04_train").items()
+    return {name: folder for name, folder in found if manifest.read_manifest(folder).get("complete")}
+
+
+def choose_models(configs: dict[str, dict], plan: dict) -> list[str]:
+    """Names of the models to use: of each member, its highest round whose planned folds are all there.
+
+    Parameters
+    ----------
+    configs : dict
+        Name of each model → its configuration (`name`, `training_round`, `fold`).
+    plan : dict
+        Member → round (a string) → folds that the runner planned. Without a plan, the folds there are.
+
+    Warns
+    -----
+    UserWarning
+        If no round of a member is complete: then its highest is used as far as it goes.
+    """
+    chosen = []
+    for member in sorted({config["name"] for config in configs.values()}):
+        rounds = {}
+        for name, config in configs.items():
+            if config["name"] == member:
+                rounds.setdefault(config["training_round"], {})[config["fold"]] = name
+        planned = {number: plan.get(member, {}).get(str(number), list(folds)) for number, folds in rounds.items()}
+        complete = [number for number, folds in rounds.items() if set(planned[number]) <= set(folds)]
+        if not complete:
+            lacking = [
+                run_name(member, max(rounds), fold) for fold in planned[max(rounds)] if fold not in rounds[max(rounds)]
+            ]
+            warnings.warn(f"no round of {member} is complete; its last lacks {', '.join(lacking)}", stacklevel=2)
+        folds = rounds[max(complete or rounds)]
+        chosen += [folds[fold] for fold in sorted(folds)]
+    return chosen
+
+
+def out_of_fold(
+    out: str | Path, name: str, training_round: int, n_folds: int, crops: CropSet, cells: pd.DataFrame
+) -> np.ndarray:
+    """Scores of cells by the models of a round that had not seen them, float32 (n, 19) in the order of the crop set.
+
+    Parameters
+    ----------
+    name : str
+        Of the member.
+    cells : pandas.DataFrame
+        Cell table of the crops.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the models of the round that are missing.
+    ValueError
+        If a model was trained on other cells, or with another number of folds.
+    """
+    found, wanted = finished_models(out), [run_name(name, training_round, fold) for fold in range(n_folds)]
+    missing = [one for one in wanted if one not in found]
+    if missing:
+        raise FileNotFoundError(
+            f"round {training_round + 1} of {name} needs all {n_folds} models of round {training_round}; "
+            f"missing: {', '.join(missing)}"
+        )
+    scores = np.full((len(crops), N_CLASSES), np.nan, np.float32)
+    for one in wanted:
+        learned = manifest.read_config(found[one])["n_folds"]
+        if learned != n_folds:
+            raise ValueError(f"{one} was trained with {learned} folds, not {n_folds}: its held-out fields are others")
+        oof = tables.read_keyed(found[one] / "oof.parquet", cells)
+        rows = crops.find(oof)
+        scores[rows[rows >= 0]] = oof.loc[rows >= 0, tables.CELL_COLUMNS]
+    return scores

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa_utils.weak_labels import mark_spindles, spindle_cells
+from hpa_utils.weak_labels.spindles import mitosis_score
+
+
+def cell_table(n_fields=4, per_field=6):
+    """Interphase cells of several fields, all alike but for a little noise."""
+    rng = np.random.default_rng(0)
+    n = n_fields * per_field
+    usual = {"nucleus_area": 2000, "nucleus_blue_mean": 80, "roundness": 0.7, "nucleus_red_ratio": 0.4}
+    usual |= {"red_focus": 0.2}
+    table = pd.DataFrame({name: value * rng.normal(1, 0.05, n) for name, value in usual.items()})
+    table["image_id"] = np.repeat([f"field-{number}" for number in range(n_fields)], per_field)
+    table["cell_id"], table["edge_fraction"] = np.tile(np.arange(1, per_field + 1), n_fields), 0.0
+    return table
+
+
+def divide(table, *rows):
+    """The table with cells in mitosis at the given rows."""
+    changed = {"nucleus_area": 600, "nucleus_blue_mean": 140, "roundness": 0.95, "nucleus_red_ratio": 1.5}
+    for name, value in (changed | {"red_focus": 0.3}).items():
+        table.loc[list(rows), name] = value
+    return table
+
+
+def field_table(labelled, n_fields=4):
+    labels = np.zeros((n_fields, 19), int)
+    labels[labelled, 11] = 1
+    return pd.DataFrame({"image_id": [f"field-{number}" for number in range(n_fields)], "labels": list(labels)})
+
+
+def test_a_dividing_cell_scores_highest_and_scores_are_shares_of_the_cells():
+    score = mitosis_score(divide(cell_table(), 8))
+    assert score.dtype == np.float32 and score.argmax() == 8
+    assert sorted(score) == pytest.approx((np.arange(24) + 0.5) / 24)
+
+
+def test_a_bright_field_is_no_field_of_dividing_cells():
+    table = divide(cell_table(), 8)
+    table.loc[table["image_id"] == "field-2", "nucleus_blue_mean"] *= 2.5
+    score = mitosis_score(table)
+    assert score.argmax() == 8 and 0.2 < score[12:18].mean() < 0.8
+
+
+def test_what_the_border_cut_off_is_not_taken_for_small_and_round():
+    table = cell_table()
+    table.loc[5, ["nucleus_area", "roundness"]] = 100, 0.95
+    whole = mitosis_score(table)[5]
+    table.loc[5, "edge_fraction"] = 0.3
+    assert mitosis_score(table)[5] < whole
+
+
+def test_without_a_nucleus_or_without_cells():
+    table = divide(cell_table(), 8)
+    table.loc[8, ["nucleus_area", "nucleus_blue_mean"]] = 0
+    assert mitosis_score(table)[8] == 0 and (np.delete(mitosis_score(table), 8) > 0).all()
+    assert mitosis_score(table.iloc[:0]).shape == (0,)
+    assert mitosis_score(table.iloc[:1]).tolist() == [0.5]
+
+
+def test_fields_labelled_11_have_cells_that_carry_it_and_likely_ones_elsewhere_are_ignored():
+    table = divide(cell_table(), 8, 9, 20)  # two in field-1, one in field-3
+    carrying, ignored = spindle_cells(table, field_table([0, 1]), likely=0.88)
+    assert set(zip(carrying["image_id"][1:], carrying["cell_id"][1:])) == {("field-1", 3), ("field-1", 4)}
+    assert carrying["image_id"][0] == "field-0" and carrying["score"][0] < 0.88  # the best of a field without one
+    assert ignored[["image_id", "cell_id"]].to_numpy().tolist() == [["field-3", 3]]
+
+
+def test_no_more_than_so_many_cells_of_a_field_carry_it():
+    carrying, ignored = spindle_cells(divide(cell_table(), 8, 9), field_table([1]), likely=0.9, most=1)
+    assert len(carrying) == 1 and len(ignored) == 1 and set(ignored["image_id"]) == {"field-1"}
+
+
+def test_without_the_label_none_carries_it():
+    carrying, ignored = spindle_cells(divide(cell_table(), 8), field_table([]), likely=0.95)
+    assert carrying.empty and len(ignored) == 1
+    unknown = field_table([]).assign(labels=[np.full(19, -1)] * 4)
+    assert spindle_cells(cell_table(), unknown)[0].empty
+
+
+def test_candidates_alone_carry_the_label_and_are_preferred_and_likely_cells_are_ignored():
+    inherited = np.zeros((5, 19), np.float32)
+    inherited[:3, [11, 16]] = 1  # three cells of a field with spindles, two of another
+    targets = inherited * 0.75
+    marked, preferred = mark_spindles(targets, inherited, np.array([1]), np.array([4]))
+    assert marked[:, 11].tolist() == [-1, 1, -1, 0, -1]
+    assert preferred.tolist() == [False, True, False, False, False]
+    assert (marked[:, 16] == targets[:, 16]).all() and (targets[:3, 11] == 0.75).all()
