@@ -32,8 +32,7 @@ from hpa_utils import manifest
 from hpa_utils.crops import CropConfig, cut_cell
 from hpa_utils.images import field_percentiles
 from hpa_utils.inference import load_network
-from hpa_utils.model import FieldNormalisation
-from hpa_utils.model.backend import keras
+from hpa_utils.model import FieldNormalisation, keras
 from hpa_utils.plots.pictures import SHORT_NAMES
 
 SIDE, SEED = 512, 20211  # px of a field; of the fields, which no data set of the documentation has

@@ -21,7 +21,7 @@ from hpa_simulator import write_dataset
 from hpa_utils import model, tables
 from hpa_utils.batches import CellBatches
 from hpa_utils.crop_sets import open_crops
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 from hpa_utils.running.notebooks import run_notebooks
 
 FIELDS, SIZE, BATCH = 64, 96, 32

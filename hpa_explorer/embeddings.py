@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hpa_utils import tables
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 from hpa_utils.prediction import predict_logits
 
 STEP = 1024  # cells between two movements of the progress bar

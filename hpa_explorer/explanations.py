@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpa_utils.labels import N_CLASSES
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 
 STEPS = 8  # of the path; the shares on the structure were the same with 4 and with 16
 GREEN = 1

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 
 
 class CellBatches(keras.utils.PyDataset):

@@ -15,17 +15,7 @@ from hpa_utils.crops import INDEX, decode_crop
 def open_crops(
     out: str | Path, name: str, split: str, extra_outputs: str | Path = ""
 ) -> tuple["CropSet", pd.DataFrame, pd.DataFrame]:
-    """A crop set with the tables that belong to it.
-
-    Parameters
-    ----------
-    out : path
-        Output root; what it lacks is looked for among Kaggle's inputs.
-    name : str
-        Of the crop set.
-    split : str
-    extra_outputs : path
-        Another output root that is mixed in; empty for none.
+    """A crop set of an output root (else of Kaggle's inputs), maybe mixed with that of another root, and its tables.
 
     Returns
     -------
@@ -55,14 +45,8 @@ def open_crops(
 class CropSet:
     """The crops of a split, read by the number of their cell.
 
-    Parameters
-    ----------
-    folders : list of Path
-        Each holds parts of the same crop set: several for shards made apart, or for other data mixed in. A part found
-        twice is read once.
-    split : str
-    name : str
-        File name of one part, to read only that.
+    Each folder holds parts of the same crop set: several for shards made apart, or for other data mixed in. A part
+    found twice is read once. With a `name`, only the part with this file name is read.
 
     Attributes
     ----------

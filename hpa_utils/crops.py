@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hpa_utils import images, masks, tables
 from hpa_utils.dataset import Dataset
-from hpa_utils.deadlines import check_time
+from hpa_utils.limits import check_time
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.paths import atomic_write
 
@@ -72,12 +72,10 @@ def cut_cell(
         uint8 (H, W, 4), channel order red, green, blue, yellow.
     cells : numpy.ndarray
         uint16 (H, W), cell labels.
-    cell_id : int
     box : (y0, x0, y1, x1)
         The cell's box, half-open, px.
     pixel_size : float
         µm per px of the field.
-    config : CropConfig
 
     Returns
     -------
@@ -118,35 +116,18 @@ def decode_crop(data: bytes, size: int, out: np.ndarray | None = None) -> np.nda
 
 @dataclass(frozen=True)
 class CropPart:
-    """The work of one part; small enough to be sent to a worker, which reads the part's tables itself.
+    """The work of one part; small enough to be sent to a worker, which reads the part's tables itself."""
 
-    Attributes
-    ----------
-    name : str
-        File name of the index, the same as in ``fields/`` and ``cells/``.
-    split : str
-    images, segmented, folder : Path
-        Images of the split; folder of 02_segmentation that has the part's tables; folder of the crop set.
-    image_ids : tuple of str
-        Fields that have cells and are to be cut.
-    n_cells : int
-    config : CropConfig
-    key : str
-        Digest of what the part is made from: format, configuration, masks, which fields at which scale.
-    until : float
-        Unix time from which on no field is begun: the rest is set aside.
-    """
-
-    name: str
+    name: str  # file name of the index, the same as in fields/ and cells/
     split: str
-    images: Path
-    segmented: Path
-    folder: Path
-    image_ids: tuple
+    images: Path  # folder of the split
+    segmented: Path  # folder of 02_segmentation that has the part's tables
+    folder: Path  # of the crop set
+    image_ids: tuple  # fields that have cells and are to be cut
     n_cells: int
     config: CropConfig
-    key: str
-    until: float = float("inf")
+    key: str  # digest of what it is made from: format, configuration, masks, which fields at which scale
+    until: float = float("inf")  # Unix time from which on no field is begun: the rest is set aside
 
     def __len__(self):
         return len(self.image_ids)
@@ -166,18 +147,9 @@ def plan_crops(
     left_out: frozenset = frozenset(),
     until: float = float("inf"),
 ) -> list[CropPart]:
-    """The parts of a crop set: one for each part of the field table.
+    """The parts of a crop set: one for each part of the field table in the folders of 02_segmentation (its shards).
 
-    Parameters
-    ----------
-    segmented : list of Path
-        Folders of 02_segmentation; several where shards of it were made apart.
-    folder : path
-        Of the crop set.
-    left_out : frozenset of str
-        Fields that are not cut.
-    until : float
-        As in `CropPart`.
+    Fields that are `left_out` are not cut; `until` is as in `CropPart`.
     """
     plan = []
     for path in (path for split in splits for path in tables.list_parts([s / "fields" for s in segmented], split)):

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hpa_utils.dataset import CHANNELS, EXTENSIONS
-from hpa_utils.deadlines import OutOfTime
+from hpa_utils.limits import OutOfTime
 
 PERCENTILES = (1, 50, 99, 99.9)
 

@@ -8,34 +8,20 @@ import pandas as pd
 
 from hpa_utils import manifest, tables
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model import layers  # noqa: F401  (Keras knows its layers, which a saved network names)
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 from hpa_utils.paths import find_stages
 from hpa_utils.prediction import predict_logits, sigmoid
 
 
 @dataclass(frozen=True)
 class Part:
-    """The cells of one part of a crop set.
+    """The cells of one part of a crop set."""
 
-    Attributes
-    ----------
-    name : str
-        File name of the part.
-    key : str
-        Digest of what its crops are made from.
-    crops : CropSet
-    percentiles : numpy.ndarray
-        float32 (F, 4, 4), of the fields of `crops.image_ids`.
-    rows : numpy.ndarray
-        int (n,): row of each cell in the cell table.
-    """
-
-    name: str
-    key: str
+    name: str  # file name of the part
+    key: str  # digest of what its crops are made from
     crops: CropSet
-    percentiles: np.ndarray
-    rows: np.ndarray
+    percentiles: np.ndarray  # float32 (F, 4, 4), of the fields of `crops.image_ids`
+    rows: np.ndarray  # int (n,): row of each cell in the cell table
 
 
 def load_network(folder: str | Path) -> keras.Model:
@@ -44,14 +30,7 @@ def load_network(folder: str | Path) -> keras.Model:
 
 
 def open_parts(out: str | Path, config: dict, split: str, fields: pd.DataFrame, cells: pd.DataFrame) -> list[Part]:
-    """The parts of the crop set that a model was trained on.
-
-    Parameters
-    ----------
-    config : dict
-        The model's configuration.
-    fields, cells : pandas.DataFrame
-        Field and cell table of the split.
+    """The parts of the crop set that a model of this configuration was trained on, with the tables of the split.
 
     Raises
     ------

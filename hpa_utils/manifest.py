@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from hpa_utils.dataset import Dataset
-from hpa_utils.deadlines import OutOfTime
+from hpa_utils.limits import OutOfTime
 from hpa_utils.paths import atomic_write, drop_temporaries, find_inputs, scoring_rerun, write_json
 
 FORMAT = 3  # raised when a table or file between the notebooks changes its meaning

@@ -25,13 +25,7 @@ def save_model(
 ) -> None:
     """Write a model folder, each file in one rename, ``config.json`` last.
 
-    Parameters
-    ----------
-    network : keras.Model
-    oof : pandas.DataFrame
-        `image_id`, `cell_id`, `p00`…`p18` of the held-out cells; empty without.
-    fingerprint : str
-        Of the cells learned (`tables.cells_fingerprint`).
+    `oof` has `image_id`, `cell_id`, `p00`…`p18` of the held-out cells; the fingerprint is that of the cells learned.
     """
     folder = Path(folder)
     with atomic_write(folder / "model.keras") as temporary:

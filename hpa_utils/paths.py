@@ -36,19 +36,8 @@ def find_stage(out: str | Path, name: str) -> Path:
 def find_stages(out: str | Path, name: str, extra_outputs: str | Path = "") -> list[Path]:
     """Folders of an earlier stage: the one in the output root, else all that are attached, as shards are on Kaggle.
 
-    Parameters
-    ----------
-    out : path
-        Output root.
-    name : str
-        Such as ``02_segmentation`` or ``03_cell_crops/128``.
-    extra_outputs : path
-        Another output root whose stage is added; empty for none.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the notebook to run first.
+    The name is such as ``02_segmentation`` or ``03_cell_crops/128``. The stage of another output root, `extra_outputs`,
+    is added. FileNotFoundError names the notebook to run first.
     """
     own = Path(out) / name
     found = [folder for folder in [own, *find_inputs(name)] if (folder / "manifest.json").is_file()]
@@ -74,15 +63,7 @@ def find_named(out: str | Path, stage: str) -> dict[str, Path]:
 
 
 def find_only(out: str | Path, stage: str) -> str:
-    """Name of the only named folder of a stage (`find_named`).
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If there are several to choose from.
-    """
+    """Name of the only named folder of a stage (`find_named`); FileNotFoundError for none, ValueError for several."""
     names = sorted(find_named(out, stage))
     if not names:
         raise FileNotFoundError(

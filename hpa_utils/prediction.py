@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 
 TTA = (1, 2, 4, 8)  # how many variants of a crop may be looked at
 
@@ -46,20 +46,10 @@ def predict_logits(
     batch_size: int = 64,
     view: int = 0,
 ) -> np.ndarray:
-    """Logits of cells, float32 (len(cells), 19).
+    """Logits of the cells with these numbers in a crop set, float32 (len(cells), 19), of one view (`turn`) of them.
 
-    Parameters
-    ----------
-    network : keras.Model
-        Inputs: crops (N, S, S, 4) in 0…255 and percentiles (N, 4, 4) of their fields; output: logits (N, 19).
-    crops : CropSet
-    percentiles : numpy.ndarray
-        float32 (F, 4, 4), of the fields of `crops.image_ids`.
-    cells : numpy.ndarray
-        Numbers of the cells.
-    batch_size : int
-    view : int
-        Which variant of the crops is looked at (`turn`).
+    The network takes crops (N, S, S, 4) in 0…255 and percentiles (N, 4, 4) of their fields, and gives logits (N, 19);
+    `percentiles` are float32 (F, 4, 4), of the fields of `crops.image_ids`.
     """
     if not len(cells):
         return np.zeros((0, network.output_shape[-1]), np.float32)
@@ -79,15 +69,7 @@ def logit(probabilities: np.ndarray) -> np.ndarray:
 
 
 def field_mean(values: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Mean over the cells of a field, for each of its cells.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        (n, k), a row a cell.
-    field : numpy.ndarray
-        int (n,), number of each cell's field.
-    """
+    """Mean over the cells of a field, for each of its cells: values (n, k), numbers of the fields int (n,)."""
     count = np.bincount(field)
     sums = np.zeros((len(count), values.shape[1]))
     np.add.at(sums, field, values)
@@ -109,12 +91,7 @@ def as_confidences(values: np.ndarray) -> np.ndarray:
 
 
 def check_tta(tta: int) -> int:
-    """The number of views, if a crop has so many that belong together.
-
-    Raises
-    ------
-    ValueError
-    """
+    """The number of views, if a crop has so many that belong together; else ValueError."""
     if tta not in TTA:
         raise ValueError(f"tta is {tta}; expected one of {', '.join(map(str, TTA))}")
     return tta

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpa_utils import images
-from hpa_utils.deadlines import OutOfTime
 from hpa_utils.labels import N_CLASSES
+from hpa_utils.limits import OutOfTime
 from hpa_utils.paths import atomic_write
 
 FIELDS = pa.schema(
@@ -134,13 +134,7 @@ def remove_stale_parts(folder: str | Path, plan: list) -> None:
 
 
 def list_parts(folders: str | Path | list[Path], split: str = "*") -> list[Path]:
-    """The parts of a table in one or several folders, in the order of their names.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    """
+    """The parts of a table in one or several folders, in the order of their names; none is a FileNotFoundError."""
     folders = folders if isinstance(folders, list) else [Path(folders)]
     found = [path for folder in folders for path in Path(folder).glob(f"part-{split}-*.parquet")]
     if not found:
@@ -177,13 +171,7 @@ def percentile_array(fields: pd.DataFrame) -> np.ndarray:
 
 
 def check_disjoint(image_ids: dict) -> None:
-    """Raise ValueError if two sources hold the same field.
-
-    Parameters
-    ----------
-    image_ids : dict
-        Source (a path) → the IDs it holds.
-    """
+    """Raise ValueError if two sources (paths, each with the IDs it holds) hold the same field."""
     seen = {}
     for source, ids in image_ids.items():
         for image_id in set(ids):

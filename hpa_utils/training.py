@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from hpa_utils.batches import CellBatches
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model.backend import keras
+from hpa_utils.model import keras
 from hpa_utils.paths import atomic_write
 from hpa_utils.prediction import predict_logits
 
@@ -24,10 +24,7 @@ HALF_PRECISION = (7, 0)  # compute capability from which NVIDIA's GPUs are faste
 def use_device() -> str:
     """Prepare this process's GPU, if it has one: memory as it is needed, mixed precision where that is faster.
 
-    Returns
-    -------
-    str
-        Device and precision, to print. The precision becomes Keras' policy for models built from now on.
+    The precision becomes Keras' policy for models built from now on. Returns device and precision, to print.
     """
     import tensorflow as tf
 
@@ -45,11 +42,8 @@ def use_device() -> str:
 def recipe_key(*parts) -> str:
     """SHA-256 of all that decides a training: the given parts, and what the running notebook defines.
 
-    Parameters
-    ----------
-    *parts : keras.Model, numpy.ndarray or JSON value
-        Models count by their architecture and arrays by their values. Functions and classes of the notebook are found
-        by themselves and count by their source: with another loss, an old state is not gone on with.
+    Parts are Keras models (their architecture counts), arrays (their values) and JSON values. Functions and classes of
+    the notebook are found by themselves and count by their source: with another loss, an old state is not gone on with.
     """
     digest = hashlib.sha256()
     for part in [*parts, *_sources(sys.modules["__main__"])]:
@@ -209,26 +203,18 @@ class Checkpoint(keras.callbacks.Callback):
 class Validation(keras.callbacks.Callback):
     """Adds `val_loss` and `val_ap` of held-out cells to an epoch's scores, by the moving average where there is one.
 
-    Parameters
-    ----------
-    network : keras.Model
-        What is validated, without augmentation (`prediction.predict_logits`).
-    crops, percentiles, cells, batch_size
-        As of `prediction.predict_logits`.
-    labels : numpy.ndarray
-        (len(cells), 19), 1, 0, or −1 where unknown.
-    loss : callable
-        Of labels and logits, as given to `compile`.
+    The network (without augmentation), crops, percentiles and cells are those of `prediction.predict_logits`; labels
+    (len(cells), 19) are 1, 0, or −1 where unknown; the loss is a function of labels and logits, as given to `compile`.
     """
 
-    def __init__(self, network, crops: CropSet, percentiles, cells, labels: np.ndarray, loss, batch_size: int = 64):
+    def __init__(self, network, crops: CropSet, percentiles, cells, labels: np.ndarray, loss):
         super().__init__()
-        self.given, self.batch_size = (network, crops, percentiles, cells), batch_size
+        self.given = network, crops, percentiles, cells
         self.labels, self.loss = np.asarray(labels, np.float32), loss
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model):
-            logits = predict_logits(*self.given, self.batch_size)
+            logits = predict_logits(*self.given)
         logs["val_loss"] = float(np.mean(self.loss(self.labels, logits)))
         logs["val_ap"] = mean_ap(self.labels, logits) if np.isfinite(logits).all() else float("nan")
 

@@ -52,7 +52,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from hpa_utils import deadlines, manifest, paths, shards, tables
+from hpa_utils import limits, manifest, paths, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.parallel import map_parts
 from hpa_utils.plots import segmentation as plots
@@ -75,9 +75,9 @@ print(f"segmenter {name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixe
 
 # %%
 manifest.begin(stage)
-plan = plan_segmentation(dataset, chosen, segment, stage, deadlines.stop_time(deadline, stage.name))
-parts = shards.select_shard(plan, shard)
-print(shards.check_disk_space(estimate_bytes(parts), stage, shard))
+plan = plan_segmentation(dataset, chosen, segment, stage, limits.stop_time(deadline, stage.name))
+parts = limits.select_shard(plan, shard)
+print(limits.check_disk_space(estimate_bytes(parts), stage, shard))
 if name == "hpacellseg":  # one GPU is used from one process
     workers, scheduler = 1, ""
 write = functools.partial(segment_part, reuse=not paths.scoring_rerun())

@@ -45,7 +45,7 @@ import functools
 
 import numpy as np
 
-from hpa_utils import deadlines, manifest, masks, paths, shards, tables
+from hpa_utils import limits, manifest, masks, paths, tables
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.crops import CropConfig, cut_cell, estimate_bytes, plan_crops, write_crops
 from hpa_utils.dataset import open_dataset
@@ -104,10 +104,10 @@ if exclude_seen_in:
 
 # %%
 manifest.begin(stage)
-until, left_out = deadlines.stop_time(deadline, "03_cell_crops"), frozenset(repeated["image_id"])
+until, left_out = limits.stop_time(deadline, "03_cell_crops"), frozenset(repeated["image_id"])
 plan = plan_crops(dataset, chosen, segmented, config, stage, left_out, until)
-parts = shards.select_shard(plan, shard)
-print(shards.check_disk_space(estimate_bytes(parts), stage, shard))
+parts = limits.select_shard(plan, shard)
+print(limits.check_disk_space(estimate_bytes(parts), stage, shard))
 done = map_parts(functools.partial(write_crops, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
 tables.remove_stale_parts(stage, plan)
 set_aside = [row for part in done for row in part["set_aside"]]

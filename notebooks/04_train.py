@@ -51,7 +51,7 @@ deadline: float = 0.0  # Unix time before which training stops, to be gone on wi
 import numpy as np
 import pandas as pd
 
-from hpa_utils.model.backend import keras  # Keras, without TensorFlow's start-up lines
+from hpa_utils.model import keras  # Keras, without TensorFlow's start-up lines
 from keras import layers, ops
 
 from hpa_utils import manifest, model, model_folders, paths, prediction, scoring, tables, training, weak_labels

@@ -42,7 +42,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from hpa_utils import deadlines, inference, manifest, model_folders, paths, scoring, tables
+from hpa_utils import inference, limits, manifest, model_folders, paths, scoring, tables
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import N_CLASSES
@@ -54,7 +54,7 @@ from hpa_utils.segmentation.report import field_and_labels
 # %%
 dataset, root, views = open_dataset(paths.find_data(data)), paths.find_out(out), range(check_tta(tta))
 stage, split = root / "05_inference", split or ("test" if "test" in dataset.folders else "train")
-until, is_rerun = deadlines.stop_time(deadline, "05_inference"), paths.scoring_rerun()
+until, is_rerun = limits.stop_time(deadline, "05_inference"), paths.scoring_rerun()
 if split == "train":
     print("No test split: these are predictions of the train split, for fields the model may have learned.")
 segmented = paths.find_stages(root, "02_segmentation")

@@ -38,13 +38,13 @@ hours: float = 0.0  # from now, after which no work is begun; 0: no deadline
 import time
 
 from hpa_utils.paths import find_out
-from hpa_utils.running.notebooks import run_notebooks
+from hpa_utils.running.notebooks import numbered, run_notebooks
 
 # %%
-numbers, end = notebooks.split(","), time.time() + 3600 * hours
-model = "attached" if "05" in numbers and "04" not in numbers else ""
+chosen, end = numbered(notebooks), time.time() + 3600 * hours
+model = "attached" if "05_inference" in chosen and "04_train" not in chosen else ""
 given = {"deadline": end} if hours else {}
-if hours and "04" in numbers and "05" in numbers:
+if hours and {"04_train", "05_inference"} <= set(chosen):
     given["04.deadline"] = end - 3600  # 05 needs time, too
 given = tuple(f"{name}={value}" for name, value in (given | assignments).items())
 options = {"preset": preset, "model": model, "folds": folds, "rounds": rounds, "runs": runs}

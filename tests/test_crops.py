@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import field_with_cells, write_field
 
-from hpa_utils import masks, paths, shards, tables
+from hpa_utils import limits, masks, paths, tables
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.crops import CropConfig, cut_cell, decode_crop, encode_crop, estimate_bytes, plan_crops, write_crops
 from hpa_utils.dataset import open_dataset
@@ -105,7 +105,7 @@ def plan_all(segmented, folder, size=32, **config):
 
 
 def write_all(segmented, folder, shard="", **config):
-    plan = shards.select_shard(plan_all(segmented, folder, **config), shard)
+    plan = limits.select_shard(plan_all(segmented, folder, **config), shard)
     return plan, [write_crops(part) for part in plan]
 
 
@@ -208,16 +208,16 @@ def test_shards_together_are_the_whole(segmented, tmp_path):
 def test_a_senseless_shard_is_refused():
     for shard in ("0/2", "3/2", "2", "a/b", "1/"):
         with pytest.raises(ValueError, match="expected i/n"):
-            shards.select_shard([1, 2], shard)
+            limits.select_shard([1, 2], shard)
 
 
 def test_what_will_not_fit_is_refused_with_the_number_of_shards_that_do(tmp_path):
     free = paths.free_bytes(tmp_path / "not" / "yet")
-    assert "MB to write" in shards.check_disk_space(free // 2, tmp_path)
+    assert "MB to write" in limits.check_disk_space(free // 2, tmp_path)
     with pytest.raises(OSError, match=r"will not fit.*shard=1/3 to 3/3"):
-        shards.check_disk_space(int(2.5 * free), tmp_path)
+        limits.check_disk_space(int(2.5 * free), tmp_path)
     with pytest.raises(OSError, match=r"shard=1/8 to 8/8"):
-        shards.check_disk_space(int(1.7 * free), tmp_path, "2/4")
+        limits.check_disk_space(int(1.7 * free), tmp_path, "2/4")
 
 
 def test_stale_parts_are_removed_with_their_crops(segmented, tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from hpa_utils import deadlines, manifest
+from hpa_utils import limits, manifest
 from hpa_utils.dataset import open_dataset
 from hpa_utils.running.notebooks import plan, run_notebooks
 from hpa_utils.segmentation import choose_segmenter
@@ -25,11 +25,11 @@ def attached(tmp_path, monkeypatch):
 
 
 def test_a_stage_takes_its_share_of_the_time_and_none_without_a_deadline():
-    assert deadlines.stop_time(0.0, "02_segmentation") == float("inf")
+    assert limits.stop_time(0.0, "02_segmentation") == float("inf")
     now = time.time()
-    assert deadlines.stop_time(now + 1000, "02_segmentation") == pytest.approx(now + 700, abs=5)
-    assert deadlines.stop_time(now + 1000, "03_cell_crops") == pytest.approx(now + 500, abs=5)
-    assert deadlines.stop_time(now - 1000, "03_cell_crops") <= time.time()
+    assert limits.stop_time(now + 1000, "02_segmentation") == pytest.approx(now + 700, abs=5)
+    assert limits.stop_time(now + 1000, "03_cell_crops") == pytest.approx(now + 500, abs=5)
+    assert limits.stop_time(now - 1000, "03_cell_crops") <= time.time()
 
 
 @pytest.mark.parametrize("mount", ["run-all", "notebooks/jane/run-all"])

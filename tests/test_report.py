@@ -1,12 +1,11 @@
 import json
 
-import numpy as np
 import pytest
 from conftest import box
 
 from hpa_utils import masks
 from hpa_utils.running.commands import main
-from hpa_utils.scoring import class_table, mean_average_precision, read_submission, read_truth, score_report
+from hpa_utils.scoring import mean_average_precision, read_submission, read_truth, score_report
 
 CELL, OTHER, SHAPE = box(2, 2, 10, 10), box(2, 18, 10, 10), (20, 30)
 FIELDS = [f"field-{number:02d}" for number in range(12)]
@@ -88,19 +87,18 @@ def test_a_report_is_the_score_with_its_interval(truth, submission):
     assert scores["true_cells"]["7"] == 12 and scores["true_cells"]["3"] == 0
 
 
-def test_the_table_of_classes_can_be_made_from_the_json_file(truth, submission, tmp_path):
+def test_the_json_file_holds_all_that_is_said_of_a_class(truth, submission, tmp_path):
     out = tmp_path / "score.json"
     call = ["--truth", str(truth), "--submission", str(submission), "--bootstrap", "20", "--json", str(out)]
     assert main(["score", *call, "--against", str(submission), "--diagnose"]) == 0
-    table = class_table(json.loads(out.read_text()))
-    assert table["class"].tolist() == list(range(19)) and table["name"][7] == "Golgi apparatus"
-    golgi, empty = table.loc[7], table.loc[3]
-    assert golgi["average_precision"] == golgi["tie_low"] == golgi["tie_high"] == pytest.approx(9 / 12 * 0.9)
-    assert golgi["low"] <= golgi["average_precision"] <= golgi["high"]
-    assert golgi["difference"] == golgi["difference_low"] == golgi["difference_high"] == 0
-    assert golgi["lost_segmentation"] == 0.25
-    assert golgi["lost_segmentation"] + golgi["lost_classification"] == pytest.approx(1 - golgi["average_precision"])
-    assert golgi["true_cells"] == 12 and np.isnan(empty["average_precision"]) and np.isnan(empty["low"])
+    scores = json.loads(out.read_text())
+    golgi = scores["average_precision"]["7"]
+    assert golgi == pytest.approx(9 / 12 * 0.9) and scores["tie_range"]["average_precision"]["7"] == [golgi, golgi]
+    assert scores["interval"]["average_precision"]["7"]["low"] <= golgi
+    assert scores["against"]["average_precision"]["7"]["difference"] == 0
+    lost = {name: part["average_precision"]["7"] for name, part in scores["diagnosis"]["loss"].items()}
+    assert lost["segmentation"] == 0.25 and sum(lost.values()) == pytest.approx(1 - golgi)
+    assert scores["average_precision"]["3"] is None
 
 
 def test_the_command_says_what_it_was_asked_for(truth, submission, tmp_path, capsys):

@@ -8,8 +8,7 @@ from made_crops import plain_crops, write_crop_part
 
 from hpa_utils import training
 from hpa_utils.batches import CellBatches
-from hpa_utils.model import RandomGreen, RandomRightAngles
-from hpa_utils.model.backend import keras
+from hpa_utils.model import RandomGreen, RandomRightAngles, keras
 
 PHASES = {"head": 2, "fine_tune": 3}
 

@@ -1,7 +1,23 @@
-"""What the network is built of: four-channel EfficientNets with their weights, and layers for crops."""
+"""What the network is built of: four-channel EfficientNets with their weights, and layers for crops.
 
-# ruff: noqa: F401  (what is imported here is the package's interface)
-from hpa_utils.model import backend  # isort: skip  (first: it imports Keras in silence)
+Keras comes from here too: ``from hpa_utils.model import keras``. TensorFlow's C++ writes some lines on oneDNN and
+missing CUDA drivers to the error stream when it is loaded, and no variable turns them off; they look like trouble in a
+notebook, and are none. So the first import sends that stream nowhere.
+"""
+
+# ruff: noqa: E402
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+_errors, _nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(_nowhere, 2)
+try:
+    import keras
+finally:
+    os.dup2(_errors, 2)
+    os.close(_errors)
+    os.close(_nowhere)
+
 from hpa_utils.model.efficientnet import BACKBONES, block_names, build_backbone, build_lite0, unfreeze
 from hpa_utils.model.layers import (
     FieldNormalisation,

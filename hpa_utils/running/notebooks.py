@@ -51,28 +51,10 @@ def run_notebooks(
 ) -> Path:
     """Run notebooks in order, each in a kernel of its own.
 
-    Parameters
-    ----------
-    data, out : str
-        Data set root and output root (`paths.find_data`, `paths.find_out`).
-    notebooks : str
-        Numbers such as ``"02,03"``; empty for 01 to 05.
-    preset : str
-        Name in ``notebooks/presets.json``.
-    segmenter : str
-        Overrides the notebook's choice.
-    model : str
-        Model folder, or a folder of them, to use instead of training: 04 is left out, 03 crops as the models were
-        trained, and the train split is left out where there is a test split. ``"attached"``: the models that the
-        output root and Kaggle's inputs hold.
-    folds, rounds : str, int
-        Folds such as ``"0,1"`` and number of rounds of 04, instead of the preset's.
-    runs : str
-        Names of runs, such as ``"b0-128-r1-f0"``, joined by a comma: only these.
-    force : bool
-        Make finished runs anew.
-    assignments : tuple of str
-        ``NAME=VALUE`` or ``04.NAME=VALUE``.
+    The options are those of ``python -m hpa_utils run``: notebooks as ``"02,03"``, folds as ``"0,1"``, the names of runs
+    joined by a comma, assignments as ``NAME=VALUE`` or ``04.NAME=VALUE``. With a `model` (a folder, a folder of several,
+    or ``"attached"`` for those that the output root and Kaggle's inputs hold) 04 is left out, 03 crops as the models
+    were trained, and the train split is left out where there is a test split.
 
     Returns
     -------
@@ -153,14 +135,10 @@ def preset_runs(
     crop_sets: list[dict] = (),
     there: list[str] = (),
 ) -> list[Run]:
-    """The runs of the named notebooks by a preset, and by what is given over it; no data set is looked at.
+    """The runs of the named notebooks by a preset; no data set is looked at.
 
-    Parameters
-    ----------
-    given, fixed : dict
-        Assignments (`parameters.resolve`) over the preset's, and over these those that nobody may choose.
-    crop_sets, there : list
-        As of `plan_runs`; crop sets given here take the place of the preset's.
+    Over the preset's assignments come the `given` ones, and over these the `fixed` ones, which nobody may choose. Crop
+    sets given here take the place of the preset's.
     """
     everywhere = _defaults(SOURCES)
     selected = {name: everywhere[name] for name in names}
@@ -180,9 +158,7 @@ def _defaults(sources: Path) -> dict[str, dict]:
 
 def numbered(notebooks: str) -> list[str]:
     """Names of the notebooks with these numbers; 01 to 05 for none."""
-    numbers = (
-        [number.strip().zfill(2) for number in notebooks.split(",")] if notebooks else ["01", "02", "03", "04", "05"]
-    )
+    numbers = [number.strip().zfill(2) for number in (notebooks or "01,02,03,04,05").split(",")]
     unknown = [number for number in numbers if number not in {name[:2] for name in NOTEBOOKS}]
     if unknown:
         raise ValueError(f"no notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}")

@@ -21,24 +21,12 @@ PLACES += ("workers", "scheduler", "deadline")
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a notebook.
+    """One execution of a notebook."""
 
-    Attributes
-    ----------
-    notebook : str
-        Such as ``04_train``.
-    name : str
-        Of its folder within the notebook's; empty where a notebook has only one.
-    parameters : dict
-        All of them.
-    training_round : int
-        Runs of a round need those of the one before; 0 where there are no rounds.
-    """
-
-    notebook: str
-    name: str
-    parameters: dict
-    training_round: int = 0
+    notebook: str  # such as 04_train
+    name: str  # of its folder within the notebook's; empty where a notebook has only one
+    parameters: dict  # all of them
+    training_round: int = 0  # runs of a round need those of the one before; 0 where there are no rounds
 
     def __str__(self):
         return f"{self.notebook}/{self.name}" if self.name else self.notebook

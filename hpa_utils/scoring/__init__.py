@@ -3,28 +3,7 @@
 from hpa_utils.scoring.evaluation import confident_mistakes, ranking_scores, truth_labels
 from hpa_utils.scoring.metrics import diagnose, match_detections, mean_average_precision, score_matches
 from hpa_utils.scoring.reading import read_submission, read_truth
-from hpa_utils.scoring.report import class_table, report_lines, score_report, score_submission
+from hpa_utils.scoring.report import report_lines, score_report, score_submission
 from hpa_utils.scoring.submission import publish_submission, submission_rows, write_submission
 from hpa_utils.scoring.uncertainty import compare
 from hpa_utils.scoring.validation import validate_submission
-
-__all__ = [
-    "class_table",
-    "compare",
-    "confident_mistakes",
-    "diagnose",
-    "match_detections",
-    "mean_average_precision",
-    "publish_submission",
-    "ranking_scores",
-    "read_submission",
-    "read_truth",
-    "report_lines",
-    "score_matches",
-    "score_report",
-    "score_submission",
-    "submission_rows",
-    "truth_labels",
-    "validate_submission",
-    "write_submission",
-]

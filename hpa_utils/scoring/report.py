@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
 from hpa_utils.scoring.metrics import diagnose, match_detections, mean_average_precision, score_matches, tie_range
 from hpa_utils.scoring.reading import read_submission, read_truth
@@ -48,33 +46,6 @@ def score_report(
         del detections  # two submissions of the test set's size are not in memory together
         scores["against"] = compare(match_detections(cells, read_submission(against), absent), matches, rounds)
     return scores
-
-
-def class_table(scores: dict) -> pd.DataFrame:
-    """A row a class, to print or to draw, of a report that may also be read back from JSON; NaN without truth.
-
-    The columns are `class`, `name`, `true_cells`, `average_precision`, `tie_low`, `tie_high`, and where `scores` have
-    them `low`, `high` (95 % interval), `difference`, `difference_low`, `difference_high`, `lost_segmentation`,
-    `lost_classification`.
-    """
-
-    def column(part: dict, name: str | int | None = None) -> list:
-        values = [part["average_precision"][str(label)] for label in range(N_CLASSES)]
-        return values if name is None else [value and value[name] for value in values]
-
-    columns = {"class": range(N_CLASSES), "name": CLASS_NAMES}
-    columns["true_cells"] = [scores["true_cells"][str(label)] for label in range(N_CLASSES)]
-    columns["average_precision"] = column(scores)
-    columns |= {"tie_low": column(scores["tie_range"], 0), "tie_high": column(scores["tie_range"], 1)}
-    if "interval" in scores:
-        columns |= {name: column(scores["interval"], name) for name in ("low", "high")}
-    if "against" in scores:
-        columns["difference"] = column(scores["against"], "difference")
-        columns |= {f"difference_{name}": column(scores["against"], name) for name in ("low", "high")}
-    for name, loss in scores.get("diagnosis", {}).get("loss", {}).items():
-        columns[f"lost_{name}"] = column(loss)
-    table = pd.DataFrame(columns)
-    return table.astype(dict.fromkeys(table.columns[3:], float))
 
 
 def report_lines(scores: dict) -> list[str]:

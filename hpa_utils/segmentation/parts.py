@@ -13,7 +13,7 @@ import pandas as pd
 
 from hpa_utils import images, tables
 from hpa_utils.dataset import Dataset
-from hpa_utils.deadlines import check_time
+from hpa_utils.limits import check_time
 from hpa_utils.manifest import FORMAT, digest
 from hpa_utils.paths import find_inputs
 from hpa_utils.segmentation import measure

@@ -4,14 +4,3 @@ from hpa_utils.weak_labels.folds import split_fields
 from hpa_utils.weak_labels.grades import graded_cells, use_grades, visible
 from hpa_utils.weak_labels.soft_labels import shown_shares, soft_labels
 from hpa_utils.weak_labels.spindles import mark_spindles, spindle_cells
-
-__all__ = [
-    "graded_cells",
-    "mark_spindles",
-    "shown_shares",
-    "soft_labels",
-    "spindle_cells",
-    "split_fields",
-    "use_grades",
-    "visible",
-]

@@ -6,18 +6,18 @@ import time
 import psutil
 import pytest
 
-from hpa_utils import deadlines
+from hpa_utils import limits
 
 
 def test_the_session_began_no_later_than_this_process():
-    began = deadlines.session_start()
+    began = limits.session_start()
     assert psutil.boot_time() - 5 <= began <= psutil.Process(os.getpid()).create_time() <= time.time()
 
 
 def test_without_a_deadline_05_has_one_on_kaggle_alone(monkeypatch):
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-    assert deadlines.stop_time(0.0, "05_inference") == float("inf")
+    assert limits.stop_time(0.0, "05_inference") == float("inf")
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    left = deadlines.session_start() + 7.5 * 3600 - time.time()
-    assert deadlines.stop_time(0.0, "05_inference") == pytest.approx(time.time() + 0.9 * left, abs=5)
-    assert deadlines.stop_time(0.0, "02_segmentation") == float("inf")
+    left = limits.session_start() + 7.5 * 3600 - time.time()
+    assert limits.stop_time(0.0, "05_inference") == pytest.approx(time.time() + 0.9 * left, abs=5)
+    assert limits.stop_time(0.0, "02_segmentation") == float("inf")
