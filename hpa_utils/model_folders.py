@@ -11,7 +11,7 @@ from hpa_utils.crop_sets import CropSet
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.paths import atomic_write, find_named, run_name, write_json
 
-PLAN = "plan.json"  # in 04_train: which folds of which rounds the runner has planned for each member
+PLAN = "plan.json"  # in 04_train: names of the models that the runner has planned
 
 
 def save_model(
@@ -68,10 +68,11 @@ def find_models(out: str | Path, model: str | Path = "") -> list[Path]:
             f"no finished model in {model or Path(out) / '04_train'}: run notebook 04 first, or name a model folder; "
             "on Kaggle, attach the output of 04 (Add Input → Notebook)"
         )
-    plan = {}
-    for parent in dict.fromkeys(folder.parent for folder in found.values()):  # the output root's last
-        plan |= manifest.read_json(parent / PLAN)
-    return [found[name] for name in choose_models({n: manifest.read_config(f) for n, f in found.items()}, plan)]
+    planned = set()
+    for parent in {folder.parent for folder in found.values()}:
+        planned |= set(manifest.read_json(parent / PLAN).get("models", []))
+    configs = {name: manifest.read_config(folder) for name, folder in found.items()}
+    return [found[name] for name in choose_models(configs, planned)]
 
 
 def finished_models(out: str | Path) -> dict[str, Path]:
@@ -80,36 +81,25 @@ def finished_models(out: str | Path) -> dict[str, Path]:
     return {name: folder for name, folder in found if manifest.read_manifest(folder).get("complete")}
 
 
-def choose_models(configs: dict[str, dict], plan: dict) -> list[str]:
-    """Names of the models to use: of each member, its highest round whose planned folds are all there.
+def choose_models(configs: dict[str, dict], planned: set[str]) -> list[str]:
+    """Names of the models to use: of each member, its highest round of which no planned model is missing.
 
-    Parameters
-    ----------
-    configs : dict
-        Name of each model → its configuration (`name`, `training_round`, `fold`).
-    plan : dict
-        Member → round (a string) → folds that the runner planned. Without a plan, the folds there are.
-
-    Warns
-    -----
-    UserWarning
-        If no round of a member is complete: then its highest is used as far as it goes.
+    `configs` has the name of each finished model and its configuration; `planned` the names of all that the runner
+    planned. If no round of a member is complete, its highest is used as far as it goes, with a warning.
     """
     chosen = []
     for member in sorted({config["name"] for config in configs.values()}):
-        rounds = {}
+        rounds, missing = {}, {}
         for name, config in configs.items():
             if config["name"] == member:
-                rounds.setdefault(config["training_round"], {})[config["fold"]] = name
-        planned = {number: plan.get(member, {}).get(str(number), list(folds)) for number, folds in rounds.items()}
-        complete = [number for number, folds in rounds.items() if set(planned[number]) <= set(folds)]
+                rounds.setdefault(config["training_round"], []).append(name)
+        for number in rounds:
+            wanted = {name for name in planned if name.startswith(f"{member}-r{number}-")}
+            missing[number] = sorted(wanted - set(configs))
+        complete, last = [number for number in rounds if not missing[number]], max(rounds)
         if not complete:
-            lacking = [
-                run_name(member, max(rounds), fold) for fold in planned[max(rounds)] if fold not in rounds[max(rounds)]
-            ]
-            warnings.warn(f"no round of {member} is complete; its last lacks {', '.join(lacking)}", stacklevel=2)
-        folds = rounds[max(complete or rounds)]
-        chosen += [folds[fold] for fold in sorted(folds)]
+            warnings.warn(f"no round of {member} is complete; missing: {', '.join(missing[last])}", stacklevel=2)
+        chosen += sorted(rounds[max(complete, default=last)])
     return chosen
 
 

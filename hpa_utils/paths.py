@@ -122,7 +122,7 @@ def atomic_write(path: str | Path):
     Raises
     ------
     OSError
-        ENOSPC, naming the folder and the way out, where the disk is full.
+        ENOSPC, naming the folder and the remedy, where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

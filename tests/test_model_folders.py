@@ -31,27 +31,27 @@ def model_folder(parent, *member, finished=True, **changes):
     return folder
 
 
-def chosen_of(*members, plan=()):
-    """Names chosen from models given as (name, round, fold)."""
+def chosen_of(*members, planned=()):
+    """Names chosen from models given as (name, round, fold), with the names of those planned."""
     configs = {run_name(*member): config_of(*member) for member in members}
-    return choose_models(configs, dict(plan))
+    return choose_models(configs, set(planned))
 
 
-def test_each_member_has_its_highest_round_whose_planned_folds_are_there():
+def test_each_member_has_its_highest_round_of_which_no_planned_model_is_missing():
     models = [("m", 1, 0), ("m", 1, 1), ("m", 2, 0), ("n", 1, 0)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert chosen_of(*models) == ["m-r2-f0", "n-r1-f0"]  # without a plan: the folds there are
-        plan = {"m": {"1": [0, 1], "2": [0, 1]}, "n": {"1": [0]}}
-        assert chosen_of(*models, plan=plan) == ["m-r1-f0", "m-r1-f1", "n-r1-f0"]
-        assert chosen_of(*models, ("m", 2, 1), plan=plan) == ["m-r2-f0", "m-r2-f1", "n-r1-f0"]
-        assert chosen_of(*models, plan={"m": {"2": [0]}}) == ["m-r2-f0", "n-r1-f0"]  # one fold was all that was planned
-        assert chosen_of(*models, ("m", 3, -1), plan={"m": {"3": [-1]}})[0] == "m-r3-all"
+        assert chosen_of(*models) == ["m-r2-f0", "n-r1-f0"]  # without a plan: the models there are
+        planned = ["m-r1-f0", "m-r1-f1", "m-r2-f0", "m-r2-f1", "n-r1-f0"]
+        assert chosen_of(*models, planned=planned) == ["m-r1-f0", "m-r1-f1", "n-r1-f0"]
+        assert chosen_of(*models, ("m", 2, 1), planned=planned) == ["m-r2-f0", "m-r2-f1", "n-r1-f0"]
+        assert chosen_of(*models, planned=["m-r2-f0"]) == ["m-r2-f0", "n-r1-f0"]  # one fold was all that was planned
+        assert chosen_of(*models, ("m", 3, -1), planned=["m-r3-all"])[0] == "m-r3-all"
 
 
 def test_where_no_round_is_complete_the_last_is_used_with_a_warning():
-    with pytest.warns(UserWarning, match="no round of m is complete; its last lacks m-r1-f1, m-r1-f2"):
-        assert chosen_of(("m", 1, 0), plan={"m": {"1": [0, 1, 2]}}) == ["m-r1-f0"]
+    with pytest.warns(UserWarning, match="no round of m is complete; missing: m-r1-f1, m-r1-f2"):
+        assert chosen_of(("m", 1, 0), planned=["m-r1-f0", "m-r1-f1", "m-r1-f2"]) == ["m-r1-f0"]
 
 
 def test_a_model_folder_and_a_folder_of_models_may_be_named(tmp_path):
@@ -59,7 +59,7 @@ def test_a_model_folder_and_a_folder_of_models_may_be_named(tmp_path):
     model_folder(tmp_path / "out" / "04_train", "other")
     assert find_models(tmp_path / "out", first) == [first]
     assert find_models(tmp_path / "out", str(tmp_path / "mine")) == [second]
-    write_json(tmp_path / "mine" / PLAN, {"m": {"1": [0], "2": [0, 1]}})
+    write_json(tmp_path / "mine" / PLAN, {"models": ["m-r1-f0", "m-r2-f0", "m-r2-f1"]})
     assert find_models(tmp_path / "out", tmp_path / "mine") == [first]
     with pytest.raises(FileNotFoundError, match="no finished model in .*nothing.*: run notebook 04 first"):
         find_models(tmp_path / "out", tmp_path / "nothing")
@@ -74,9 +74,10 @@ def test_models_come_from_the_output_root_and_from_attached_inputs_and_the_root_
     model_folder(attached, "m", 1, 0)
     other = model_folder(attached, "m", 1, 1)
     assert find_models(tmp_path / "out") == [own, other]
-    write_json(attached / PLAN, {"m": {"1": [0, 1, 2]}})
-    write_json(out / PLAN, {"m": {"1": [0, 1]}})
-    assert find_models(tmp_path / "out") == [own, other]
+    write_json(attached / PLAN, {"models": ["m-r1-f0", "m-r1-f1"]})
+    write_json(out / PLAN, {"models": ["m-r1-f0", "m-r1-f2"]})
+    with pytest.warns(UserWarning, match="missing: m-r1-f2"):  # what either of the two has planned
+        assert find_models(tmp_path / "out") == [own, other]
 
 
 def test_a_model_that_was_stopped_before_its_end_is_none(tmp_path):

@@ -266,7 +266,9 @@ def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_datas
 
 def test_the_runner_and_preprocessing_workers_never_import_tensorflow():
     code = (
-        "import sys; import hpa_utils.segmentation, hpa_utils.crop_sets, hpa_simulator, hpa_utils.scoring, hpa_utils.running.notebooks;"
+        "import sys\n"
+        "import hpa_utils.segmentation, hpa_utils.crop_sets, hpa_simulator, hpa_utils.scoring\n"
+        "import hpa_utils.running.notebooks\n"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=dict(os.environ)).returncode == 0

@@ -51,10 +51,10 @@ def run_notebooks(
 ) -> Path:
     """Run notebooks in order, each in a kernel of its own.
 
-    The options are those of ``python -m hpa_utils run``: notebooks as ``"02,03"``, folds as ``"0,1"``, the names of runs
-    joined by a comma, assignments as ``NAME=VALUE`` or ``04.NAME=VALUE``. With a `model` (a folder, a folder of several,
-    or ``"attached"`` for those that the output root and Kaggle's inputs hold) 04 is left out, 03 crops as the models
-    were trained, and the train split is left out where there is a test split.
+    The options are those of ``python -m hpa_utils run``: notebooks as ``"02,03"``, folds as ``"0,1"``, names of runs
+    joined by a comma, assignments as ``NAME=VALUE`` or ``04.NAME=VALUE``. With a `model` (a folder, a folder of
+    several, or ``"attached"`` for those that the output root and Kaggle's inputs hold) 04 is left out, 03 crops as the
+    models were trained, and the train split is left out where there is a test split.
 
     Returns
     -------

@@ -124,13 +124,10 @@ def _of(notebook: str, own: dict, layer: dict) -> dict:
 
 def write_plan(out: Path, runs: list[Run]) -> None:
     """Add the planned models to ``04_train/plan.json``, by which 05 knows when a round is complete."""
-    plan = manifest.read_json(out / "04_train" / model_folders.PLAN)
-    for run in runs:
-        if run.notebook == "04_train":
-            folds = plan.setdefault(run.parameters["name"], {}).setdefault(str(run.training_round), [])
-            folds += [run.parameters["fold"]] if run.parameters["fold"] not in folds else []
-    if plan:
-        manifest.write_json(out / "04_train" / model_folders.PLAN, plan)
+    path, planned = out / "04_train" / model_folders.PLAN, [run.name for run in runs if run.notebook == "04_train"]
+    if planned:
+        earlier = manifest.read_json(path).get("models", [])
+        manifest.write_json(path, {"models": sorted({*earlier, *planned})})
 
 
 def signature(run: Run, source: Path, dataset: Dataset, out: Path) -> dict:
