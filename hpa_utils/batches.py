@@ -104,12 +104,6 @@ class CellBatches(keras.utils.PyDataset):
 
 
 def rare_weights(labels: np.ndarray, most: float) -> np.ndarray:
-    """How often each field is drawn: by the inverse frequency of its set of labels, the commonest 1, at most `most`.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        (F, 19), 1 for a label of the field.
-    """
+    """How often each field is drawn, by the inverse frequency of its set of labels (F, 19): from 1 to `most`."""
     _, number, count = np.unique(labels > 0, axis=0, return_inverse=True, return_counts=True)
     return np.minimum(count.max() / count, most)[number.ravel()]

@@ -23,12 +23,7 @@ class OutOfTime(Exception):
 def stop_time(deadline: float, stage: str) -> float:
     """Unix time at which a stage stops beginning work, so that what comes after it has time left; infinity for none.
 
-    Parameters
-    ----------
-    deadline : float
-        Unix time by which all stages must be done; 0 for none. On Kaggle 05 has one in any case.
-    stage : str
-        One of `SHARES`.
+    The deadline is the Unix time by which all stages must be done, 0 for none. On Kaggle 05 has one in any case.
     """
     now = time.time()
     if not deadline and on_kaggle() and stage == "05_inference":
@@ -78,12 +73,7 @@ def select_shard(plan: list, shard: str) -> list:
 
 
 def check_disk_space(needed: int, folder: str | Path, shard: str = "") -> str:
-    """Compare what will be written with the free space; returns a line that says both.
-
-    Parameters
-    ----------
-    needed : int
-        Bytes that this shard will write under `folder`.
+    """Compare the bytes that this shard will write under `folder` with the free space; returns a line that says both.
 
     Raises
     ------

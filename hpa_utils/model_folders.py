@@ -106,14 +106,7 @@ def choose_models(configs: dict[str, dict], planned: set[str]) -> list[str]:
 def out_of_fold(
     out: str | Path, name: str, training_round: int, n_folds: int, crops: CropSet, cells: pd.DataFrame
 ) -> np.ndarray:
-    """Scores of cells by the models of a round that had not seen them, float32 (n, 19) in the order of the crop set.
-
-    Parameters
-    ----------
-    name : str
-        Of the member.
-    cells : pandas.DataFrame
-        Cell table of the crops.
+    """Scores of cells by a member's models of a round that had not seen them, float32 (n, 19), as in the crop set.
 
     Raises
     ------

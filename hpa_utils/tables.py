@@ -157,14 +157,6 @@ def read_parts(folders: str | Path | list[Path], columns: list[str] | None = Non
     return pd.concat(list(parts.values()), ignore_index=True)
 
 
-def part_of(folders: list[Path], table: str, split: str, image_id: str) -> Path:
-    """The part of a table that holds a field, such as its cells."""
-    for path in list_parts([folder / table for folder in folders], split):
-        if (pq.read_table(path, columns=["image_id"])["image_id"].to_numpy() == image_id).any():
-            return path
-    raise FileNotFoundError(f"no {table} of field {image_id}")
-
-
 def percentile_array(fields: pd.DataFrame) -> np.ndarray:
     """Brightness of the fields of a field table, float32 (n, 4 channels, 4 of p1, p50, p99, p99.9)."""
     return np.asarray(fields["percentiles"].tolist(), np.float32).reshape(-1, 4, 4)

@@ -44,6 +44,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import pandas as pd
 
 from hpa_utils import limits, manifest, masks, paths, tables
 from hpa_utils.crop_sets import CropSet
@@ -75,8 +76,8 @@ print(f"{fields['n_cells'].sum():,} cells in {len(fields):,} fields, crops of {c
 # %%
 typical = fields.sort_values("n_cells", kind="stable").iloc[len(fields) // 2]
 if typical["n_cells"]:
-    cells = tables.read_part(tables.part_of(segmented, "cells", typical["split"], typical["image_id"]))
-    own = cells[cells["image_id"] == typical["image_id"]].reset_index(drop=True)
+    wanted = [("image_id", "==", typical["image_id"])]
+    own = pd.concat([pd.read_parquet(folder / "cells", filters=wanted) for folder in segmented], ignore_index=True)
     field = read_field(dataset.folders[typical["split"]], typical["image_id"])
     labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), *field.shape[:2])
     cell = own.loc[own["area"].idxmax()]

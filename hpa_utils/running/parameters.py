@@ -8,13 +8,7 @@ import jupytext
 
 
 def read_parameters(notebook: str | Path) -> dict:
-    """Names and default values of a py:percent notebook's `parameters` cell.
-
-    Raises
-    ------
-    ValueError
-        If there is no such cell, or it holds anything but ``name = literal``.
-    """
+    """Names and default values of a py:percent notebook's `parameters` cell, which holds only ``name = literal``."""
     cells = jupytext.read(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
@@ -31,13 +25,7 @@ def read_parameters(notebook: str | Path) -> dict:
 
 
 def read_preset(path: str | Path, name: str) -> dict:
-    """A preset's assignments, `{"NAME" or "04.NAME": value}`.
-
-    Raises
-    ------
-    ValueError
-        Naming the presets there are.
-    """
+    """A preset's assignments, `{"NAME" or "04.NAME": value}`, and its lists of runs under the numbers of notebooks."""
     presets = json.loads(Path(path).read_text())
     if name not in presets:
         raise ValueError(f"preset {name!r} is unknown; there are {', '.join(presets)}")
@@ -45,13 +33,7 @@ def read_preset(path: str | Path, name: str) -> dict:
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """``["epochs=2", "04.seed=1"]`` as a dict.
-
-    Raises
-    ------
-    ValueError
-        If one is not NAME=VALUE.
-    """
+    """``["epochs=2", "04.seed=1"]`` as a dict; ValueError if one is not NAME=VALUE."""
     pairs = [text.partition("=") for text in texts]
     for text, (name, sign, _) in zip(texts, pairs):
         if not sign or not name.strip():
