@@ -1,5 +1,8 @@
 """Fixtures that all tests share; the notebooks run once, on tiny simulated data."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -77,13 +80,25 @@ def simulated(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished_run(simulated, tmp_path_factory):
-    """The output root of the five notebooks, run once on the simulated competition with the preset `quick`."""
-    from hpa_utils.running.notebooks import run_notebooks
+def first_run(simulated, tmp_path_factory):
+    """The five notebooks, run once on the simulated competition with the preset `quick`, two models side by side.
 
+    The output root, and what was printed.
+    """
     out = tmp_path_factory.mktemp("run") / "out"
-    run_notebooks(data=str(simulated), out=str(out), preset="quick")
-    return out
+    command = [sys.executable, "-m", "hpa_utils", "run", "--data", str(simulated), "--out", str(out)]
+    command += ["--preset", "quick", "--folds", "0,1"]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=os.environ | {"HPA_DEVICES": "2"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture(scope="session")
+def finished_run(first_run):
+    """The output root of `first_run`."""
+    return first_run[0]
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +106,7 @@ def explored_run(finished_run, simulated):
     """The same output root, in which the sixth notebook has run as well."""
     from hpa_utils.running.notebooks import run_notebooks
 
-    run_notebooks(data=str(simulated), out=str(finished_run), preset="quick", notebooks="06")
+    run_notebooks(data=str(simulated), out=str(finished_run), preset="quick", folds="0,1", notebooks="06")
     return finished_run
 
 

@@ -1,5 +1,7 @@
 """A second data set root, of other file types, mixed into the training; its copies of test fields stay out."""
 
+import time
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -44,7 +46,7 @@ def external(simulated, tmp_path_factory):
     return root
 
 
-def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path):
+def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path, capsys):
     out = tmp_path / "out"
     options = {"data": str(external), "out": str(out), "preset": "quick"}
     run_notebooks(**options, notebooks="02,03", assignments=(f"exclude_seen_in={finished_run}",))
@@ -55,11 +57,9 @@ def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(externa
     together, fields, _ = open_crops(out, "64", "train", finished_run)
     assert len(together.image_ids) == mine + theirs and fields["image_id"].tolist() == together.image_ids.tolist()
     assert 1 <= fields["image_id"].str.startswith("own-").sum() <= 4
-    run_notebooks(**options, notebooks="04", assignments=(f"extra_outputs={finished_run}",))
-    (trained,) = (out / "04_train").glob("*/manifest.json")
-    learned = manifest.read_manifest(trained.parent)["counts"]["train fields"]
-    held_out = pd.read_parquet(trained.parent / "oof.parquet")["image_id"].nunique()
-    assert learned + held_out == mine + theirs
+    given = (f"extra_outputs={finished_run}", f"deadline={time.time()}")  # it stops after its first epoch
+    run_notebooks(**options, notebooks="04", assignments=given)
+    assert f"{len(together):,} cells of {mine + theirs} fields" in capsys.readouterr().out
 
 
 def test_without_another_root_nothing_is_left_out(external, tmp_path):

@@ -196,8 +196,9 @@ def _inputs(run: Run, dataset: Dataset, out: Path) -> dict[str, str]:
     if run.notebook in ("04_train", "05_inference", "06_explore"):
         truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
         inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
-    if run.notebook == "02_segmentation" and own["segmenter"] == "masks":
-        inputs["masks"] = manifest.digest(mask_sizes(Path(own["masks"] or dataset.root / "masks")))
+    masks = Path(own.get("masks") or dataset.root / "masks")
+    if run.notebook == "02_segmentation" and own["segmenter"] == "masks" and masks.is_dir():
+        inputs["masks"] = manifest.digest(mask_sizes(masks))
     if run.notebook >= "03":
         inputs["02_segmentation"] = _stage(out, "02_segmentation", own.get("extra_outputs", ""))
     if run.notebook == "03_cell_crops":
