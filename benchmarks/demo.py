@@ -28,7 +28,10 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     first, second = run_demo(out), run_demo(out)
     score = json.loads((out / "out" / "score.json").read_text())
-    manifests = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("out/*/manifest.json"))}
+    paths = [path for pattern in ("out/*/manifest.json", "out/*/*/manifest.json") for path in out.glob(pattern)]
+    manifests = {
+        path.parent.relative_to(out / "out").as_posix(): json.loads(path.read_text()) for path in sorted(paths)
+    }
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
     print(f"\nmachine: {os.cpu_count()} cores, no GPU, Python {platform.python_version()}, {packages}")
     print(f"first run:   {first['seconds'] / 60:.1f} min, all processes together {first['gigabytes']:.1f} GB at most")
@@ -36,7 +39,7 @@ def main() -> None:
     print(f"score:       mAP {score['mean_average_precision']:.3f} on simulated fields")
     for name, manifest in manifests.items():
         counts = ", ".join(f"{value} {key}" for key, value in manifest["counts"].items())
-        print(f"{name:16s} {first['notebooks'][name]:4s} s: {counts}")
+        print(f"{name:24s} {first['notebooks'][name]:>4s} s: {counts}")
 
 
 def run_demo(out: Path) -> dict:
@@ -52,7 +55,7 @@ def run_demo(out: Path) -> dict:
         printed = log.read()
     if process.returncode:
         sys.exit(f"{printed}\nmake demo failed with exit code {process.returncode}")
-    notebooks = dict(re.findall(r"\] (\w+): done in (\d+) s", printed))
+    notebooks = dict(re.findall(r"\] (\S+): done in (\d+) s", printed))
     return {"seconds": time.monotonic() - start, "gigabytes": peak / 1e9, "notebooks": notebooks}
 
 

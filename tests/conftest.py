@@ -1,6 +1,8 @@
 """Fixtures that all tests share; the notebooks run once, on tiny simulated data."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,42 +74,58 @@ def tiny_dataset(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """A function that makes a folder once for all processes of `pytest --numprocesses`: of its name and its maker."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name, make):
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / f"{name}.done").exists():
+                make(root / name)
+                (root / f"{name}.done").touch()
+        return root / name
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def simulated(made_once):
     """A simulated competition of 24 train and 6 test fields of 256²; returns the root."""
     from hpa_simulator import write_dataset
 
-    return write_dataset(tmp_path_factory.mktemp("simulated") / "data", 24, 6, 256, seed=0)
+    return made_once("simulated", lambda root: write_dataset(root, 24, 6, 256, seed=0))
 
 
 @pytest.fixture(scope="session")
-def first_run(simulated, tmp_path_factory):
-    """The five notebooks, run once on the simulated competition with the preset `quick`, two models side by side.
+def finished_run(simulated, made_once):
+    """The output root of the five notebooks, run once on the simulated competition with the preset `quick`.
 
-    The output root, and what was printed.
+    Two models were trained side by side; what was printed is in ``printed.txt``.
     """
-    out = tmp_path_factory.mktemp("run") / "out"
-    command = [sys.executable, "-m", "hpa_utils", "run", "--data", str(simulated), "--out", str(out)]
-    command += ["--preset", "quick", "--folds", "0,1"]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=os.environ | {"HPA_DEVICES": "2"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out, done.stdout
+
+    def run(out):
+        command = [sys.executable, "-m", "hpa_utils", "run", "--data", str(simulated), "--out", str(out)]
+        command += ["--preset", "quick", "--folds", "0,1"]
+        environment = os.environ | {"HPA_DEVICES": "2"}
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (out / "printed.txt").write_text(done.stdout)
+
+    return made_once("finished_run", run)
 
 
 @pytest.fixture(scope="session")
-def finished_run(first_run):
-    """The output root of `first_run`."""
-    return first_run[0]
-
-
-@pytest.fixture(scope="session")
-def explored_run(finished_run, simulated):
-    """The same output root, in which the sixth notebook has run as well."""
+def explored_run(finished_run, simulated, made_once):
+    """A copy of it, in which the sixth notebook has run as well."""
     from hpa_utils.running.notebooks import run_notebooks
 
-    run_notebooks(data=str(simulated), out=str(finished_run), preset="quick", folds="0,1", notebooks="06")
-    return finished_run
+    def run(out):
+        shutil.copytree(finished_run, out)
+        run_notebooks(data=str(simulated), out=str(out), preset="quick", folds="0,1", notebooks="06")
+
+    return made_once("explored_run", run)
 
 
 @pytest.fixture(scope="session")

@@ -142,8 +142,8 @@ def test_the_submission_is_valid_and_its_score_is_the_one_written(finished_run, 
     assert 0.02 < scores["mean_average_precision"] < 0.5  # trained for seconds; chance is near 0.05
 
 
-def test_models_are_trained_side_by_side_on_several_devices(first_run):
-    out, printed = first_run
+def test_models_are_trained_side_by_side_on_several_devices(finished_run):
+    out, printed = finished_run, (finished_run / "printed.txt").read_text()
     for fold in "01":
         assert manifest.read_manifest(out / "04_train" / f"lite0-64-r1-f{fold}")["complete"]
     started = [printed.index(f"lite0-64-r1-f{fold}: [1/1] 04_train/lite0-64-r1-f{fold}: running") for fold in "01"]
@@ -151,9 +151,9 @@ def test_models_are_trained_side_by_side_on_several_devices(first_run):
     assert max(started) < min(ended)
 
 
-def test_a_second_round_learns_from_all_models_of_the_first_and_05_takes_it(first_run, simulated, tmp_path, capsys):
+def test_a_second_round_learns_from_all_models_of_the_first_and_05_takes_it(finished_run, simulated, tmp_path, capsys):
     out = tmp_path / "out"
-    shutil.copytree(first_run[0], out, ignore=shutil.ignore_patterns("05_*", "06_*"))
+    shutil.copytree(finished_run, out, ignore=shutil.ignore_patterns("05_*", "06_*"))
     options = {"data": str(simulated), "out": str(out), "preset": "quick", "rounds": 2, "folds": "-1"}
     shutil.move(out / "04_train" / "lite0-64-r1-f1", tmp_path / "kept")
     with pytest.raises(NotebookFailed, match="needs all 2 models of round 1; missing: lite0-64-r1-f1"):
