@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from hpa_simulator import write_dataset
 from hpa_utils import images, masks, tables
-from hpa_utils.crops import CropConfig, cut_cell, encode_crop, plan_bags, write_bags
+from hpa_utils.crops import CropConfig, cut_cell, encode_crop, plan_crops, write_crops
 from hpa_utils.dataset import CHANNELS, open_dataset
 from hpa_utils.parallel import map_parts
 from hpa_utils.segmentation import WatershedSegmenter, measure, plan_segmentation, segment_part
@@ -126,8 +126,8 @@ def whole(dataset, pixel_size, out, workers):
     start = time.perf_counter()
     plan = plan_segmentation(dataset, ["train"], WatershedSegmenter(pixel_size), out)
     map_parts(segment_part, plan, workers)
-    bags = plan_bags(dataset, ["train"], [out], CropConfig(), out)
-    map_parts(write_bags, bags, workers)
+    parts = plan_crops(dataset, ["train"], [out], CropConfig(), out)
+    map_parts(write_crops, parts, workers)
     return time.perf_counter() - start
 
 
@@ -155,7 +155,7 @@ def peak_memory(dataset, pixel_size, out):
     """Peak memory, GB, of a process that segments and crops one part."""
     part = plan_segmentation(dataset, ["train"], WatershedSegmenter(pixel_size), out)[0]
     segment_part(part)
-    write_bags(plan_bags(dataset, ["train"], [out], CropConfig(), out)[0])
+    write_crops(plan_crops(dataset, ["train"], [out], CropConfig(), out)[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

@@ -24,12 +24,12 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+import hpa_simulator as simulate
 from hpa_simulator.examples import draw_examples
 from hpa_simulator.fields import draw_field
 from hpa_simulator.labels import GRADED_SHARES, choose_metaphase, show_labels
 from hpa_simulator.patterns import describe_pattern
 from hpa_simulator.plan import plan_fields
-from hpa_utils import simulate
 from hpa_utils.dataset import CHANNELS, open_dataset
 from hpa_utils.images import read_field
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES, NEGATIVE

@@ -10,7 +10,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hpa_utils import dataset, images, simulate
+import hpa_simulator as simulate
+from hpa_utils import dataset, images
 from hpa_utils.crops import CropConfig, cut_cell
 from hpa_utils.plots.pictures import composite, names_of, outlined, stretched
 from hpa_utils.segmentation import WatershedSegmenter, measure

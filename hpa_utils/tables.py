@@ -186,7 +186,7 @@ def check_some_left(fields: pd.DataFrame) -> None:
 
 
 def label_matrix(fields: pd.DataFrame) -> np.ndarray:
-    """Labels of a field table or of bags as int8 (n, 19)."""
+    """Labels of a field table as int8 (n, 19)."""
     return np.stack(fields["labels"]).astype(np.int8) if len(fields) else np.zeros((0, N_CLASSES), np.int8)
 
 
