@@ -223,3 +223,13 @@ def test_the_mean_average_precision_leaves_out_unknown_labels_and_classes_of_one
     scores = np.array([[0.9, 0.1, 0.9], [0.2, 0.5, 0.8], [1.0, 0.3, 0.1]])
     assert training.mean_ap(labels, scores) == 1.0
     assert np.isnan(training.mean_ap(labels[:, 1:2], scores[:, 1:2]))
+
+
+def test_a_network_learns_what_tells_cells_apart(tmp_path):
+    session = Session(tmp_path)
+    shows = (session.batches.crops.read(np.arange(18))[:, 0, 0, 0] > 100).astype(np.float32)
+    session.batches.targets[:], session.batches.fields = shows[:, None], np.arange(6)
+    session.validation.given = (*session.validation.given[:3], np.arange(18))
+    session.validation.labels = np.repeat(shows[:, None], 19, axis=1)
+    session.fit()
+    assert session.told[0]["val_ap"] < session.told[-1]["val_ap"] and session.told[-1]["val_ap"] > 0.9
