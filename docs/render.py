@@ -5,7 +5,6 @@ python docs/render.py runs/demo/out
 
 import io
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,8 +17,8 @@ WIDTH, COLOURS = 900, 96  # of a picture, px; enough for plots and micrographs
 
 
 def main(out: str) -> None:
-    shutil.rmtree(RENDERED, ignore_errors=True)
-    RENDERED.mkdir(parents=True)
+    for old in [*RENDERED.glob("*.png"), *RENDERED.glob("0*.md")]:  # README.md, the list of them, stays
+        old.unlink()
     notebooks = sorted(path for pattern in ("*/*.ipynb", "*/*/*.ipynb") for path in Path(out).glob(pattern))
     for path in notebooks:
         name = path.stem if path.parent.name == path.stem else f"{path.stem}-{path.parent.name}"

@@ -17,7 +17,7 @@
 # - **Reads** the data set and the two tables of `02_segmentation/`.
 # - **Writes** the crop set `03_cell_crops/NAME/`: `part-*.crops` (the pictures), `part-*.parquet` (their index). Sets
 #   of several sizes may lie side by side; a set is named after its size unless it is given a name.
-# - **Takes** 8 s on the demo's 3,366 cells, 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 12 s on the demo's 3,366 cells, 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
 import sys
