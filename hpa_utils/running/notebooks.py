@@ -179,9 +179,9 @@ def select_runs(runs: list[Run], names: str) -> list[Run]:
 
 def _is_done(run: Run, dataset: Dataset, out: Path, label: str, force: bool) -> bool:
     """Whether a run can be left out, which is said; a round without the models that it needs is an error."""
-    signed = signature(run, SOURCES / f"{run.notebook}.py", dataset, out)
     if force:
         return False
+    signed = signature(run, SOURCES / f"{run.notebook}.py", dataset, out)
     if is_finished(run, signed, dataset, run.folder(out)):
         print(f"{label}: finished before, skipped", flush=True)
         return True
