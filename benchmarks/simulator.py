@@ -1,9 +1,12 @@
-"""Is the simulator fair? Measures simulated and real fields alike.
+"""Is the simulator fair? What simulated cells show of their field's labels, beside cells that experts graded.
 
-    python benchmarks/simulator.py --real ../shared/data/hpa_fields      # tables for docs/simulator.md
-    python benchmarks/simulator.py --plate docs/simulator_plate.png      # four simulated cells a class
+    python benchmarks/simulator.py --keep FOLDER                      # tables for docs/simulator.md
+    python benchmarks/simulator.py --plate docs/simulator_plate.png   # four simulated cells of every class
 
-All fields are brought to 0.32 µm a pixel by area averaging before anything is measured.
+    --truth CSV     real cells graded by experts: ../shared/facts/real_cell_truth.csv
+    --fields N      simulated fields, written to FOLDER, which the next call takes as it finds it
+
+How they look is measured by benchmarks/simulator_looks.py.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import platform
 import tempfile
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import cv2
@@ -21,166 +25,178 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 import hpa_simulator as simulate
 from hpa_simulator.examples import draw_examples
 from hpa_simulator.fields import draw_field
-from hpa_simulator.labels import GRADED_SHARES, choose_metaphase, show_labels
+from hpa_simulator.labels import choose_metaphase, show_labels, visibility
 from hpa_simulator.patterns import describe_pattern
-from hpa_simulator.plan import plan_fields
-from hpa_utils.dataset import CHANNELS, open_dataset
-from hpa_utils.images import read_field
-from hpa_utils.labels import CLASS_NAMES, N_CLASSES, NEGATIVE
-from hpa_utils.plots.pictures import composite, stretched
+from hpa_utils.csv_files import read_csv
+from hpa_utils.dataset import PIXEL_SIZE_UM, open_dataset
+from hpa_utils.labels import CLASS_NAMES, N_CLASSES, NEGATIVE, parse_labels
+from hpa_utils.masks import decode_mask
+from hpa_utils.plots.pictures import SHORT_NAMES, composite, stretched
+from hpa_utils.segmentation.masks_elsewhere import read_mask
+from hpa_utils.segmentation.measure import cell_rows
 
-UM = 0.32
-BINS = 10  # of the radial profile: five up to the nucleus's rim, five from there to the cell's edge
-WAVELENGTHS_UM = (1.3, 10)  # between which the power spectrum's slope is fitted
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+UM = 0.32  # of a pixel
 TIMED_FIELDS = 40
+SIZES, BORDERS = (0, 0.25, 0.5, 0.75, 1.25, np.inf), (-1, 0, 0.1, 0.2, 0.3, 0.4, 1)  # upper limits
 PLATE_CELLS, PLATE_SIDE = 4, 112
 
 
 def main() -> None:
-    """Print the tables that were asked for."""
+    """Print the tables, or draw the plate, that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", default="../shared/data/hpa_fields", metavar="ROOT", help="real fields with masks/")
-    parser.add_argument("--fields", type=int, default=60, help="simulated fields to measure")
-    parser.add_argument("--plate", default="", metavar="PNG", help="draw the plate of all classes instead")
+    parser.add_argument("--truth", type=Path, default=SHARED / "facts" / "real_cell_truth.csv", metavar="CSV")
+    parser.add_argument("--fields", type=int, default=300, metavar="N")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
+    parser.add_argument("--plate", type=Path, metavar="PNG")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.plate:
-        return draw_plate(Path(options.plate), options.seed)
+        return draw_plate(options.plate, options.seed)
     libraries = f"numpy {np.__version__}, OpenCV {cv2.__version__}, simulator {simulate.VERSION}"
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {libraries}")
     with tempfile.TemporaryDirectory() as folder:
-        root = simulate.write_dataset(Path(folder) / "fields", options.fields, 1, 512, options.seed)
-        tables = {"simulated": measure_dataset(root)}
-        tables |= {"real": measure_dataset(Path(options.real))} if Path(options.real).is_dir() else {}
-        if "real" not in tables:
-            print(f"no real fields at {options.real}: simulated ones alone")
-        print_comparison(tables)
-        print_priors()
+        root = quietly_written(options.keep or Path(folder) / "fields", options.fields, options.seed)
+        print_truth({"real": graded_cells(options.truth), "simulated": simulated_cells(root)})
+        print_weakness(root)
         print_speed(Path(folder), options.seed)
 
 
-def measure_dataset(root: Path) -> dict[str, pd.DataFrame]:
-    """Tables `fields` and `cells` of the train split of a data set that has masks."""
+def quietly_written(root: Path, n_train: int, seed: int, workers: int | None = None) -> Path:
+    """Simulate a data set of fields of 512²; how often each class is shown is not printed."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return simulate.write_dataset(root, n_train, 1, 512, seed, workers=workers)
+
+
+# What cells show. A set of cells is a dict: `labels` of their field and `truth` bool (n, 19); `area` µm², `edge`, share
+# of the outline on the field's border; `field`, a number; `ground`, µm² of all fields.
+
+
+def graded_cells(path: Path) -> dict:
+    """Real cells graded by experts."""
+    table = read_csv(path, ("ID", "size", "image_label", "cell_label", "area_px", "edge_fraction"))
+    sides = table.drop_duplicates("ID")["size"].astype(float) * PIXEL_SIZE_UM
+    warnings.simplefilter("ignore")  # a few cells are graded Negative and something else
+    return {
+        "labels": np.stack([parse_labels(text) for text in table["image_label"]]).astype(bool),
+        "truth": np.stack([parse_labels(text) for text in table["cell_label"]]).astype(bool),
+        "area": table["area_px"].to_numpy(float) * PIXEL_SIZE_UM**2,
+        "edge": table["edge_fraction"].to_numpy(float),
+        "field": pd.factorize(table["ID"])[0],
+        "ground": float((sides**2).sum()),
+    }
+
+
+def simulated_cells(root: Path) -> dict:
+    """The cells of the train split of a simulated data set, as its truth has them."""
     dataset = open_dataset(root)
-    fields, cells = [], []
-    for image_id in dataset.image_ids("train"):
-        field = read_field(dataset.folders["train"], image_id)
-        masks = cv2.imread(str(root / "masks" / f"{image_id}.png"), cv2.IMREAD_UNCHANGED)
-        side = round(field.shape[0] * dataset.pixel_size_um / UM)
-        field = cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA)
-        masks = cv2.resize(masks, (side, side), interpolation=cv2.INTER_NEAREST)
-        fields.append(measure_field(field, masks))
-        cells.extend(measure_cells(field, masks))
-    return {"fields": pd.DataFrame(fields), "cells": pd.DataFrame(cells)}
+    rows, truth = [], {}
+    for _, image_id, label, mask in read_csv(root / "truth_train.csv", ("ID", "Label", "Mask")).itertuples():
+        truth.setdefault(image_id, {}).setdefault(mask, []).append(int(label))
+    for number, (image_id, cells) in enumerate(truth.items()):
+        masks = read_mask(root / "masks", image_id)
+        for row in cell_rows(image_id, "train", masks, masks, np.zeros((*masks.shape, 4), np.uint8)):
+            shown = list(cells.values())[row["cell_id"] - 1]  # rows stand in the order of the cells' numbers
+            area, edge = row["area"] * UM**2, row["edge_fraction"]
+            rows.append((dataset.labels[image_id], np.isin(range(N_CLASSES), shown), area, edge, number))
+        last = decode_mask(list(cells)[-1], *masks.shape)
+        assert (last == (masks == masks.max())).all(), f"the truth of {image_id} is not in the order of its masks"
+    labels, shows, area, edge, field = map(np.array, zip(*rows))
+    ground = len(truth) * (512 * UM) ** 2
+    return {"labels": labels > 0, "truth": shows, "area": area, "edge": edge, "field": field, "ground": ground}
 
 
-def measure_field(field: np.ndarray, masks: np.ndarray) -> dict:
-    """Number of cells, share of the ground covered, brightness inside cells, slopes of the power spectra."""
-    row = {"cells": int(masks.max()), "covered %": 100 * (masks > 0).mean()}
-    for channel, plane in zip(CHANNELS, cv2.split(field)):
-        inside = plane[masks > 0]
-        row[f"{channel} mean"] = inside.mean()
-        for percent in (10, 50, 90, 99):
-            row[f"{channel} p{percent}"] = np.percentile(inside, percent)
-        row[f"{channel} slope"] = spectrum_slope(plane)
-    return row
+def print_truth(sets: dict[str, dict]) -> None:
+    """Print what the cells show, real beside simulated ones."""
+    print(
+        "\nshare of the cells of a field labelled so that show the class: mean over cells, deviation over fields, share"
+    )
+    print("of fields where none and where all do; mean where the label stands alone and in company; real / simulated")
+    print(
+        f"{'':21s}" + "".join(f"{name:^14s}" for name in ("fields", "share", "sd", "none", "all", "alone", "company"))
+    )
+    for label in range(NEGATIVE):
+        real, simulated = (class_shares(cells, label) for cells in sets.values())
+        pairs = [f"{real[0]:4.0f} / {simulated[0]:4.0f}"]
+        pairs += [f"{one:4.2f} / {other:4.2f}" for one, other in zip(real[1:], simulated[1:])]
+        print(f"{label:2d} {SHORT_NAMES[label]:18s}" + "".join(f"{pair:^14s}" for pair in pairs))
+    print(f"\n{'':44s}" + "".join(f"{name:>16s}" for name in sets))
+    columns = [summary(cells) for cells in sets.values()]
+    for name in columns[0]:
+        print(f"{name:44s}" + "".join(f"{column[name]:>16s}" for column in columns))
 
 
-def spectrum_slope(plane: np.ndarray) -> float:
-    """Slope of log power over log frequency, rotationally averaged."""
-    window = np.hanning(plane.shape[0])[:, None] * np.hanning(plane.shape[1])
-    power = np.abs(np.fft.rfft2((plane - plane.mean()) * window)) ** 2
-    frequency = np.hypot(np.fft.fftfreq(plane.shape[0])[:, None], np.fft.rfftfreq(plane.shape[1])) / UM
-    edges = np.geomspace(1 / WAVELENGTHS_UM[1], 1 / WAVELENGTHS_UM[0], 13)
-    bins = np.digitize(frequency, edges)
-    mean = [power[bins == number].mean() for number in range(1, len(edges))]
-    return np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), np.log(np.array(mean) + 1e-9), 1)[0]
+def class_shares(cells: dict, label: int) -> list[float]:
+    own = cells["labels"][:, label]
+    if not own.any():
+        return [0] + [np.nan] * 6
+    shows, alone = cells["truth"][own, label], cells["labels"][own].sum(axis=1) == 1
+    of_field = pd.Series(shows).groupby(cells["field"][own]).mean()
+    parts = [shows[part].mean() if part.any() else np.nan for part in (alone, ~alone)]
+    return [len(of_field), shows.mean(), of_field.std(ddof=0), (of_field == 0).mean(), (of_field == 1).mean(), *parts]
 
 
-def measure_cells(field: np.ndarray, masks: np.ndarray) -> list[dict]:
-    """Areas and radial profiles of the cells that the border does not cut; nuclei from the blue channel."""
-    blue = cv2.GaussianBlur(field[..., 2], (0, 0), 1)
-    nuclei = (blue > threshold_otsu(blue[masks > 0])) & (masks > 0)
-    rows = []
-    for number, box in enumerate(ndimage.find_objects(masks), start=1):
-        cut = box[0].start == 0 or box[1].start == 0 or box[0].stop == len(masks) or box[1].stop == len(masks)
-        cell = np.pad(masks[box] == number, 1)
-        nucleus = np.pad(ndimage.binary_fill_holes(nuclei[box]), 1) & cell
-        if cut or nucleus.sum() * UM**2 < 10:
-            continue
-        row = {"cell area": cell.sum() * UM**2, "nucleus area": nucleus.sum() * UM**2}
-        place = np.digitize(radial_place(cell, nucleus)[cell], np.linspace(0, 1, BINS + 1)[1:-1])
-        for channel, plane in zip(CHANNELS, cv2.split(field[box])):
-            light = np.pad(plane, 1)[cell].astype(float)
-            sums, counts = np.bincount(place, light, BINS), np.bincount(place, minlength=BINS)
-            profile = sums / np.maximum(counts, 1) / max(light.mean(), 0.1)
-            row |= {f"{channel} {step}": value for step, value in enumerate(np.where(counts, profile, np.nan))}
-        rows.append(row)
-    return rows
+def summary(cells: dict) -> dict[str, str]:
+    """What is known of all cells of a set: name → value."""
+    labels, truth, field = cells["labels"], cells["truth"], cells["field"]
+    count, patterns, negative = np.bincount(field), truth[:, :NEGATIVE].sum(axis=1), truth[:, NEGATIVE]
+    alone = labels.sum(axis=1) == 1
+    found = {"fields, cells": f"{len(count)}, {len(field)}"}
+    found["cells a field: median (10 %, 90 %)"] = quantiles(count, "{:.0f}")
+    found["cell area, µm²: median"] = f"{np.median(cells['area']):.0f}"
+    found["ground that cells cover"] = f"{cells['area'].sum() / cells['ground']:.1%}"
+    found["fields of one label"] = f"{pd.Series(alone).groupby(field).first().mean():.1%}"
+    found["fields labelled Negative"] = f"{pd.Series(labels[:, NEGATIVE]).groupby(field).first().mean():.1%}"
+    found["cells that show one label, two, more"] = " ".join(
+        f"{np.mean(part):.2f}" for part in (patterns + negative == 1, patterns == 2, patterns > 2)
+    )
+    found["cells with a label that their field lacks"] = f"{(truth & ~labels)[:, :NEGATIVE].any(axis=1).mean():.1%}"
+    found["Negative cells"] = f"{negative.mean():.1%}"
+    found["  in fields of one label, in others"] = f"{negative[alone].mean():.1%} {negative[~alone].mean():.1%}"
+    shown = (truth & labels)[:, :NEGATIVE].sum(axis=1) / np.maximum(labels[:, :NEGATIVE].sum(axis=1), 1)
+    size = cells["area"] / pd.Series(cells["area"]).groupby(field).transform("median").to_numpy()
+    for name, values, limits in (("size", size, SIZES), ("border share", cells["edge"], BORDERS)):
+        for low, high in zip(limits, limits[1:]):
+            own = (values > low) & (values <= high)
+            title = f"labels shown, Negative: {name} to {high:g}" if high < np.inf else f"  {name} over {low:g}"
+            found[title] = f"{shown[own].mean():.2f} {negative[own].mean():.2f}" if own.any() else "none"
+    return found
 
 
-def radial_place(cell: np.ndarray, nucleus: np.ndarray) -> np.ndarray:
-    """0 in the middle of the nucleus, 0.5 on its rim, 1 on the cell's edge."""
-    deep = cv2.distanceTransform(nucleus.astype(np.uint8), cv2.DIST_L2, 5)
-    far = cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, 5)
-    edge = cv2.distanceTransform(cell.astype(np.uint8), cv2.DIST_L2, 5)
-    return np.where(nucleus, 0.5 * (1 - deep / deep.max()), 0.5 + 0.5 * far / np.maximum(far + edge, 1))
+def quantiles(values: np.ndarray, form: str) -> str:
+    middle, low, high = (form.format(value) for value in np.quantile(values, [0.5, 0.1, 0.9]))
+    return f"{middle} ({low}, {high})"
 
 
-def print_comparison(tables: dict[str, dict[str, pd.DataFrame]]) -> None:
-    """Print medians with the 10th and 90th percentile, then the profiles."""
-    for name, table in tables.items():
-        print(f"{name}: {len(table['fields'])} fields, {table['fields']['cells'].sum()} cells")
-    print(f"\n{'median (10 %, 90 %)':22s}" + "".join(f"{name:>28s}" for name in tables))
-    columns = [("fields", name) for name in tables["simulated"]["fields"]]
-    for kind, column in [*columns, ("cells", "cell area"), ("cells", "nucleus area")]:
-        cells = [table[kind][column].quantile([0.5, 0.1, 0.9]) for table in tables.values()]
-        print(f"{column:22s}" + "".join(f"{m:12.1f} ({low:6.1f}, {high:6.1f})" for m, low, high in cells))
-    print("\nmean brightness from the nucleus centre to the cell's edge, in units of the cell's mean")
-    for channel in CHANNELS:
-        for name, table in tables.items():
-            profile = [table["cells"][f"{channel} {step}"].mean() for step in range(BINS)]
-            print(f"{channel:8s}{name:12s}" + "".join(f"{value:7.2f}" for value in profile))
-
-
-def print_priors() -> None:
-    """Print how often cells are Negative, and how often a label's cells show it, in sets of 200 fields."""
-    print("\nNegative cells in sets of 200 fields (truth alone, not drawn; least and most of 8 seeds)")
-    for rare in ("floor", "natural"):
-        for weakness in (0, 0.5, 1, 2):
-            sets = [[shows for _, shows in draw_truth(weakness, rare, seed)] for seed in range(8)]
-            shares = [np.concatenate(shows)[:, NEGATIVE].mean() for shows in sets]
-            print(f"{rare:8s} weakness {weakness:3}: {np.mean(shares):6.1%} ({min(shares):5.1%}, {max(shares):5.1%})")
-    shown, fields, unseen = np.zeros(N_CLASSES), np.zeros(N_CLASSES), []
-    for labels, shows in (truth for seed in range(8) for truth in draw_truth(1, "natural", seed)):
-        shown[list(labels)] += shows[:, list(labels)].mean(axis=0)
-        fields[list(labels)] += 1
-        unseen.append(not shows[:, list(labels)].any(axis=0).all())
-    print(f"fields with a label that no cell shows: {np.mean(unseen):.1%}")
-    print("share of a labelled field's cells that show the label: graded or assumed / came out")
-    print("  ".join(f"{label}: {GRADED_SHARES[label]:.2f}/{shown[label] / fields[label]:.2f}" for label in range(18)))
-
-
-def draw_truth(weakness: float, rare: str, seed: int):
-    """Labels and what the cells show, for the fields of a set of 200."""
-    for number, field in enumerate(plan_fields(150, 50, 512, seed, rare)):
-        rng = np.random.default_rng([seed, number])
-        metaphase = choose_metaphase(rng, list(field.labels), np.ones(rng.integers(6, 34), bool), weakness)
-        yield field.labels, show_labels(rng, list(field.labels), metaphase, weakness, set(field.must))
+def print_weakness(root: Path) -> None:
+    """Print how many cells are Negative at other weaknesses: the same fields, what they show drawn anew."""
+    labels = open_dataset(root).labels
+    fields = [
+        (np.flatnonzero(own).tolist(), visibility(read_mask(root / "masks", name))) for name, own in labels.items()
+    ]
+    shares = []
+    for weakness in (0, 0.5, 1, 2):
+        rng, shows = np.random.default_rng(0), []
+        for own, visible in fields:
+            metaphase = choose_metaphase(rng, own, np.ones(len(visible), bool), weakness)
+            shows.append(show_labels(rng, own, metaphase, visible, weakness, set()))
+        shares.append(f"{weakness}: {np.concatenate(shows)[:, NEGATIVE].mean():.1%}")
+    print(f"\nNegative cells by weakness, of {len(fields)} fields: " + ", ".join(shares))
 
 
 def print_speed(folder: Path, seed: int) -> None:
-    """Print seconds a field: written by one worker, by two, twice as many fields; and drawn, by number of cells."""
+    """Print seconds a field: written by one worker, by two; and drawn, by number of cells."""
     cv2.setNumThreads(1)  # "one core" means it
-    seconds = {workers: _timed(folder, workers, TIMED_FIELDS, seed) for workers in (1, 2)}
+    seconds = {}
+    for workers in (1, 2):
+        start = time.perf_counter()
+        quietly_written(folder / f"timed_{workers}", TIMED_FIELDS - 1, seed, workers)
+        seconds[workers] = time.perf_counter() - start
     print(f"\nseconds a 512² field, written, one core, of {TIMED_FIELDS} fields: {seconds[1] / TIMED_FIELDS:.2f}")
-    print(f"the same, of twice as many: {_timed(folder, 1, 2 * TIMED_FIELDS, seed) / (2 * TIMED_FIELDS):.2f}")
     print(f"time with 2 workers / with 1, start of the processes included: {seconds[2] / seconds[1]:.2f}")
     counts, times = [], [time.perf_counter()]
     for number in range(24):
@@ -188,13 +204,6 @@ def print_speed(folder: Path, seed: int) -> None:
         times.append(time.perf_counter())
     slope, rest = np.polyfit(counts, np.diff(times), 1)
     print(f"one field in this process: {rest:.2f} s + {slope:.3f} s a cell; of 12 cells {rest + 12 * slope:.2f} s")
-
-
-def _timed(folder, workers, fields, seed):
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        simulate.write_dataset(folder / f"{workers}_{fields}", fields - 1, 1, 512, seed, workers=workers)
-    return time.perf_counter() - start
 
 
 def draw_plate(path: Path, seed: int) -> None:

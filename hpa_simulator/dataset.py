@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hpa_simulator.fields import Field, draw_field
 from hpa_simulator.labels import measure_prior
+from hpa_simulator.looks import draw_look
 from hpa_simulator.plan import SPLITS, FieldPlan, pixel_size, plan_fields
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.labels import CLASS_NAMES
@@ -24,7 +25,7 @@ from hpa_utils.masks import box_counts, counts_to_text, encode_mask
 from hpa_utils.parallel import spawn_settings
 from hpa_utils.paths import write_json
 
-VERSION = 2  # raise it when the set gets easier or harder, and measure again what was measured on it
+VERSION = 3  # raise it when the set gets easier or harder, and measure again what was measured on it
 SMALLEST = 128  # px: 41 µm; less would hold no cell
 FINISHED, BEGUN = "dataset.json", "simulating.json"
 FEW = 3  # fields that are drawn sooner than worker processes start
@@ -36,6 +37,7 @@ class _Written:
 
     split: str
     label_row: tuple
+    group_row: tuple
     sample_row: tuple
     truth_rows: list
     shows: np.ndarray
@@ -165,7 +167,9 @@ def _write_field(root: Path, call: dict, plan: FieldPlan) -> _Written:
     """Draw a field and write its images and masks."""
     rng = np.random.default_rng([call["seed"], SPLITS.index(plan.split), plan.index])
     name = str(uuid.UUID(bytes=rng.bytes(16), version=4))
-    field = draw_field(rng, plan.side, call["pixel_size_um"], list(plan.labels), call["weakness"], plan.must)
+    look = draw_look((call["seed"], 5, SPLITS.index(plan.split), plan.sample))
+    um, labels = call["pixel_size_um"] * plan.scale, list(plan.labels)
+    field = draw_field(rng, plan.side, um, labels, call["weakness"], plan.must, look=look, gain=plan.gain)
     for channel, plane in zip(CHANNELS, cv2.split(field.image)):
         _write_png(root / plan.split / f"{name}_{channel}.png", plane)
     _write_png(root / "masks" / f"{name}.png", field.masks)
@@ -173,6 +177,7 @@ def _write_field(root: Path, call: dict, plan: FieldPlan) -> _Written:
     return _Written(
         split=plan.split,
         label_row=(name, "|".join(map(str, plan.labels))),
+        group_row=(name, f"{plan.split}-{plan.sample}"),
         sample_row=(name, plan.side, plan.side, f"0 1 {whole}"),
         truth_rows=_truth_rows(name, field),
         shows=field.shows,
@@ -197,6 +202,7 @@ def _write_tables(root, written):
     shape = ("ID", "ImageWidth", "ImageHeight")
     truth = (*shape, "Label", "Mask")
     _write_csv(root / "train.csv", ("ID", "Label"), [field.label_row for field in train])
+    _write_csv(root / "samples.csv", ("ID", "sample"), [field.group_row for field in train])
     _write_csv(root / "sample_submission.csv", (*shape, "PredictionString"), [field.sample_row for field in test])
     _write_csv(root / "truth_train.csv", truth, [row for field in train for row in field.truth_rows])
     _write_csv(root / "truth.csv", truth, [row for field in test for row in field.truth_rows])

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpa_simulator.culture import MARGIN_UM, grow_cells, scatter_centres
-from hpa_simulator.labels import choose_metaphase, show_labels
-from hpa_simulator.lines import draw_line
+from hpa_simulator.labels import choose_metaphase, show_labels, visibility
+from hpa_simulator.looks import Look, draw_look
 from hpa_simulator.optics import add_clumps, expose
-from hpa_simulator.patterns import draw_pattern
+from hpa_simulator.patterns import draw_grain, draw_pattern, draw_unspecific
 from hpa_simulator.stains import stain
-from hpa_utils.labels import NEGATIVE
+from hpa_utils.labels import N_CLASSES, NEGATIVE
 
 FAINTEST = 0.03  # a pattern weaker than this would drown in noise and is not drawn
 
@@ -42,6 +42,8 @@ def draw_field(
     weakness: float = 1.0,
     must: frozenset = frozenset(),
     structures: dict | None = None,
+    look: Look | None = None,
+    gain: float = 1.0,
 ) -> Field:
     """Simulate one field.
 
@@ -57,55 +59,61 @@ def draw_field(
     structures : dict, optional
         Is given the light of each pattern that a counted cell shows, on the field and before optics: (number of the
         cell, label) → (rows and columns, slices; light, float32 0…1). What is drawn stays the same.
+    look : Look, optional
+        Of the field's sample; a new one unless given.
+    gain : float
+        Factor on the light.
     """
-    line = draw_line(rng)
+    look = look or draw_look((int(rng.integers(2**31)),))
+    line = look.line
     centres = scatter_centres(rng, line, size, um)
     beyond = np.maximum(np.abs(centres.real - size / 2), np.abs(centres.imag - size / 2))
     metaphase = choose_metaphase(rng, labels, beyond < 0.3 * size, weakness)
     cells, masks = grow_cells(rng, line, centres, metaphase, size, um)
     counted = sorted((cell for cell in cells if cell.number), key=lambda cell: cell.number)
-    shows = show_labels(rng, labels, np.array([cell.metaphase for cell in counted]), weakness, set(must))
+    dividing = np.array([cell.metaphase for cell in counted])
+    shows = show_labels(rng, labels, dividing, visibility(masks), weakness, set(must))
     margin = round(MARGIN_UM / um)
     patterns = None if structures is None else {}
-    light = _draw_light(rng, cells, shows, labels, line, size + 2 * margin, patterns)
+    light = _draw_light(rng, cells, shows, labels, look, size + 2 * margin, patterns)
     for key, (window, pattern) in (patterns or {}).items():
         structures[key] = _on_field(window, pattern, margin, size)
     add_clumps(rng, light[1], um)
-    return Field(expose(rng, light, margin, um), masks, shows)
+    return Field(expose(rng, light, margin, um, gain), masks, shows)
 
 
-def _draw_light(rng, cells, shows, labels, line, canvas, patterns):
+def _draw_light(rng, cells, shows, labels, look, canvas, patterns):
     """Light of all cells, float32 (4, canvas, canvas); overlapping cells add up. `patterns`: see `_draw_green`."""
     light = np.zeros((4, canvas, canvas), np.float32)
-    haze = rng.uniform(0.2, 1.6)
-    red, blue, yellow = line.light
+    red, blue, yellow = look.line.light
     for cell in cells:
         # A cell whose nucleus is out of view counts nowhere; it looks like one of the others.
         row = shows[cell.number - 1] if cell.number else shows[rng.integers(len(shows))]
-        stains = stain(cell)
-        green = _draw_green(rng, cell, stains, row, labels, haze, patterns)
+        stains = stain(cell, look)
+        green = _draw_green(rng, cell, stains, row, labels, look, patterns)
         planes = (red * stains.red, green, blue * stains.blue, yellow * stains.yellow)
         for channel, (plane, own) in enumerate(zip(planes, np.exp(rng.normal(0, 0.3, 4)))):
             light[channel][cell.window] += np.float32(own) * plane
     return light
 
 
-def _draw_green(rng, cell, stains, row, labels, haze, patterns):
-    """The patterns that a cell shows, each of its own strength, over haze and traces of what it hardly shows.
+def _draw_green(rng, cell, stains, row, labels, look, patterns):
+    """The patterns that a cell shows, each of its own strength, with traces of those it hardly shows.
 
     Where `patterns` is a dict, it is given those that a counted cell shows, with their windows of the canvas.
     """
-    green = haze * draw_pattern(NEGATIVE, cell, stains)
-    for label in labels:
+    green = draw_unspecific(cell, stains, look)
+    for label in np.union1d(labels, np.flatnonzero(row)).astype(int):
         if label == NEGATIVE:
             continue
-        strength = rng.uniform(0.4, 1) if row[label] else rng.uniform(0, 0.08)
+        share = rng.uniform(0.5, 1.1) if row[label] else rng.uniform(0, 0.08)
+        strength = look.strength * look.properties(label + N_CLASSES)(0.5, 1) * share
         if strength > FAINTEST and not (cell.metaphase and not row[label]):
-            pattern = draw_pattern(label, cell, stains)
+            pattern = draw_pattern(label, cell, stains, look)
             green = green + np.float32(strength) * pattern
             if patterns is not None and cell.number and row[label]:
                 patterns[cell.number, label] = cell.window, pattern
-    return green
+    return green * draw_grain(cell, look)
 
 
 def _on_field(window, pattern, margin, size):

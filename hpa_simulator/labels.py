@@ -8,13 +8,18 @@ import numpy as np
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 
 SPINDLE = 11
-CONCENTRATION = 2.0  # of the Beta distribution: most fields are nearly uniform, some are mixed
-SINGLE_POWER = 0.5  # where a label stands alone, more cells show it; see `visible_shares`
-INHERIT = 0.45  # chance that a cell without any pattern shows one of its field's after all
+INHERIT = 0.35  # chance that a cell without any pattern shows one of its field's after all
+FOREIGN = 0.03  # share of cells that show a label which their field lacks
+FOREIGN_LABELS = (0, 16)  # nucleoplasm and cytosol: those that people leave out most
 MITOTIC = 0.01  # share of cells in metaphase where no label speaks of it
 _HERE = Path(__file__).parent
-# Share of the cells of a labelled field that show the label, and whether graded by people or assumed.
-GRADED_SHARES = np.loadtxt(_HERE / "visible_share.csv", delimiter=",", skiprows=1, usecols=1)
+# Of 5,090 graded cells of real fields: by class, the mean and deviation over fields of the share of a labelled field's
+# cells that show the label; the mean where the label stands alone (not known for all), and where it has company.
+SHARES, DEVIATIONS, ALONE, COMPANY = np.genfromtxt(_HERE / "shown_shares.csv", delimiter=",", skip_header=1)[:, 1:].T
+# Of the same cells: how many of a field's labels a cell shows, by its area relative to the field's median, and by the
+# share of its outline on the field's border, each as a part of what whole cells of common size show.
+BY_AREA = ((0.12, 0.4, 0.62, 1.0), (0.5, 0.8, 0.92, 1.0))
+BY_BORDER = ((0.0, 0.1, 0.4, 0.6), (1.0, 0.96, 0.92, 0.82))
 
 
 @cache
@@ -24,20 +29,23 @@ def read_label_sets() -> tuple[list[list[int]], np.ndarray]:
     return [sorted(map(int, labels.split("|"))) for labels, _ in rows], np.array([int(count) for _, count in rows])
 
 
-def draw_label_sets(rng: np.random.Generator, n: int, rare: str) -> list[list[int]]:
-    """Draw the label sets of `n` fields at the competition's frequencies.
+def draw_label_sets(rng: np.random.Generator, samples: np.ndarray, rare: str) -> list[list[int]]:
+    """Draw the label sets of samples at the competition's frequencies; `samples` (n,) says how many fields each has.
 
-    With `rare` "floor", sets are exchanged until every class has n / 40 fields, at least 2, or n / 19 where n is
-    too small for that; "natural" leaves the draw as it is, in which the rarest class has 1.6 fields in 1000.
+    With `rare` "floor", sets are exchanged until every class but Negative, which is hardly ever a field's label, has
+    a fortieth of the fields, and is in two samples where there are 38 or more; "natural" leaves the draw as it is, in
+    which the rarest class has 1.6 fields in 1000.
     """
     sets, counts = read_label_sets()
     has = np.array([[label in labels for label in range(N_CLASSES)] for labels in sets])
+    n = len(samples)
     drawn = rng.choice(len(sets), n, p=counts / counts.sum())
-    least = min(max(2, n // 40), n // N_CLASSES) if rare == "floor" else 0
-    while (fields := has[drawn].sum(axis=0)).min() < least:
-        weight = counts * has[:, fields.argmin()]
-        # Give up the field whose rarest class is the most frequent.
-        spare = np.where(has[drawn], fields, n).min(axis=1).argmax()
+    least = min(max(2, samples.sum() // 40), n // N_CLASSES) if rare == "floor" else 0
+    wanted = np.arange(N_CLASSES) != NEGATIVE
+    while np.where(wanted, found := has[drawn].sum(axis=0), n).min() < least:
+        weight = counts * has[:, np.where(wanted, found, n).argmin()]
+        # Give up the sample whose rarest class is the most frequent.
+        spare = np.where(has[drawn] & wanted, found, n).min(axis=1).argmax()
         drawn[spare] = rng.choice(len(sets), p=weight / weight.sum())
     return [sets[choice] for choice in drawn]
 
@@ -56,29 +64,44 @@ def choose_metaphase(rng: np.random.Generator, labels: list[int], middle: np.nda
         return np.ones(middle.size, bool)
     wanted = rng.integers(1, 3)
     if weakness < 1:
-        wanted = max(wanted, round(middle.size * GRADED_SHARES[SPINDLE] ** weakness))
+        wanted = max(wanted, round(middle.size * SHARES[SPINDLE] ** weakness))
     chosen = rng.permutation(np.flatnonzero(middle))[:wanted]
     return np.isin(np.arange(middle.size), chosen)
 
 
-def visible_shares(single: bool, weakness: float) -> np.ndarray:
-    """Mean share of a field's cells that show each label, (19,).
+def mean_shares(single: bool, weakness: float) -> np.ndarray:
+    """Mean share of a field's cells that show each label, (19,), raised to the power `weakness`.
 
-    The mean over all fields of a class is its graded share, raised to the power `weakness`. Where a label stands
-    alone it is higher, where it has company it is lower: the alone one is what made people label the field, and
-    otherwise a field of one rarely seen label would be nothing but Negative cells.
+    Where a label stands alone (`single`) it is higher: the alone one is what made people label the field.
     """
-    mean = GRADED_SHARES**weakness
-    alone_part = _shares_alone()
-    alone = mean**SINGLE_POWER
-    company = (mean - alone_part * alone) / np.maximum(1 - alone_part, 1e-6)
-    company = np.clip(company, 0.1 * mean, 1)
-    alone = np.clip((mean - (1 - alone_part) * company) / np.maximum(alone_part, 1e-6), 0, 1)
-    return alone if single else company
+    alone = np.where(np.isnan(ALONE), SHARES**0.5, ALONE)
+    return (alone if single else COMPANY) ** weakness
+
+
+def visibility(masks: np.ndarray) -> np.ndarray:
+    """How much of what a whole cell of common size shows each cell shows, (n,), 0…1: less if small or cut off.
+
+    `masks` is uint16 (h, w) with cells 1…n.
+    """
+    area = np.bincount(masks.ravel())[1:]
+    if not area.size:
+        return np.ones(0)
+    sides = (masks[0], masks[-1], masks[:, 0], masks[:, -1])
+    cut = sum(np.bincount(side, minlength=area.size + 1)[1:] for side in sides)
+    inner = masks[1:-1, 1:-1]
+    neighbours = (masks[:-2, 1:-1], masks[2:, 1:-1], masks[1:-1, :-2], masks[1:-1, 2:])
+    rim = inner * np.any([side != inner for side in neighbours], axis=0)
+    outline = np.bincount(rim.ravel(), minlength=area.size + 1)[1:] + cut
+    return np.interp(area / np.median(area), *BY_AREA) * np.interp(cut / np.maximum(outline, 1), *BY_BORDER)
 
 
 def show_labels(
-    rng: np.random.Generator, labels: list[int], metaphase: np.ndarray, weakness: float, must: set[int]
+    rng: np.random.Generator,
+    labels: list[int],
+    metaphase: np.ndarray,
+    visible: np.ndarray,
+    weakness: float,
+    must: set[int],
 ) -> np.ndarray:
     """Which cell of a field shows which class.
 
@@ -86,8 +109,8 @@ def show_labels(
     ----------
     labels : list of int
         Of the field.
-    metaphase : numpy.ndarray
-        bool (n,), the field's cells.
+    metaphase, visible : numpy.ndarray
+        bool (n,), the field's cells, and how much each can show (`visibility`).
     weakness : float
         0: every cell shows every label; 1: as people graded; 2: shares squared.
     must : set of int
@@ -100,21 +123,27 @@ def show_labels(
     """
     shows = np.zeros((metaphase.size, N_CLASSES), bool)
     patterns = [label for label in labels if label not in (SPINDLE, NEGATIVE)]
-    shares = visible_shares(len(labels) == 1, weakness)
+    shares = mean_shares(len(labels) == 1, weakness)
+    visible = np.minimum(visible / max(visible.mean(), 0.1), 1) ** weakness if visible.size else visible
     able = ~metaphase | (rng.random(metaphase.size) >= weakness)  # a dividing cell has given up its organelles
     if not able.any():
         able[:] = True
     for label in rng.permutation(patterns).astype(int):
-        number = rng.binomial(able.sum(), _draw_share(rng, shares[label]))
-        number = max(number, 1) if label in must else number
+        share = _draw_share(rng, shares[label], DEVIATIONS[label])
+        number = rng.binomial(able.sum(), share)
         # Cells that show nothing yet come first: the others show the field's other labels.
         order = rng.permutation(np.flatnonzero(able))
         order = order[np.argsort(shows[order].any(axis=1), kind="stable")]
-        shows[order[:number], label] = True
+        shown = order[:number][rng.random(min(number, order.size)) < visible[order[:number]]]
+        shows[shown, label] = True
+        if label in must and not shown.size:
+            shows[order[visible[order].argmax()], label] = True
     seen = np.flatnonzero(shows.any(axis=0))
     for cell in np.flatnonzero(able & ~shows.any(axis=1)):
-        if seen.size and rng.random() < INHERIT:
+        if seen.size and rng.random() < INHERIT * visible[cell] ** 2:
             shows[cell, rng.choice(seen)] = True
+    foreign = able & (rng.random(able.size) < FOREIGN * min(weakness, 1)) & (NEGATIVE not in labels)
+    shows[foreign, rng.choice(FOREIGN_LABELS, foreign.sum())] = True
     shows[:, SPINDLE] = metaphase & (SPINDLE in labels)
     shows[:, NEGATIVE] = ~shows.any(axis=1)
     return shows
@@ -130,20 +159,10 @@ def measure_prior(shows: np.ndarray) -> dict:
     }
 
 
-def _draw_share(rng, mean):
+def _draw_share(rng, mean, deviation):
+    """From the Beta distribution of this mean and deviation: most fields are nearly uniform, some are mixed."""
     if mean >= 1:
         return 1.0
     mean = max(mean, 1e-3)
-    return rng.beta(CONCENTRATION * mean, CONCENTRATION * (1 - mean))
-
-
-@cache
-def _shares_alone():
-    """Of the fields that carry a class, the share in which it stands alone."""
-    sets, counts = read_label_sets()
-    alone, total = np.zeros(N_CLASSES), np.zeros(N_CLASSES)
-    for labels, count in zip(sets, counts):
-        total[labels] += count
-        if len(labels) == 1:
-            alone[labels] += count
-    return alone / total
+    concentration = max(mean * (1 - mean) / deviation**2 - 1, 0.3) if deviation else 2.0
+    return rng.beta(concentration * mean, concentration * (1 - mean))

@@ -64,10 +64,11 @@ class Outline:
 
 def draw_cell_outline(rng: np.random.Generator, line: CellLine, grown: float = 1.0) -> Outline:
     """The outline of one cell of a line; `grown` scales both axes (a cell with more nuclei is larger)."""
-    length, width = np.array([line.half_length, line.half_width]) * rng.uniform(0.78, 1.35, 2) * grown
+    size, stretch = np.exp(rng.normal(0, [0.2, 0.22]))
+    length, width = line.half_length * size * stretch * grown, line.half_width * size / stretch * grown
     waves = line.rough * _complex_normal(rng, 5) / np.sqrt(np.arange(1, 6))
-    tips = np.array([1, -1]) * (1 + line.tips * rng.uniform(0.5, 1.3, 2))
-    number = rng.poisson(line.protrusions)
+    tips = np.array([1, -1]) * (1 + (line.tips + 0.1) * rng.uniform(0.2, 1.8, 2))
+    number = rng.poisson(line.protrusions + 0.8)
     thin = np.exp(1j * rng.uniform(-np.pi, np.pi, number)) * (1 + rng.uniform(0.25, 0.9, number))
     bend = rng.normal(0, 0.25) / length if length > 1.3 * width else 0
     return Outline(length, width, bend, waves, np.append(tips, thin), rng.uniform(0.13, 0.3))

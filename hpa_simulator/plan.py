@@ -10,6 +10,9 @@ from hpa_utils.labels import N_CLASSES
 
 SPLITS = ("train", "test")
 COARSE_UM = 0.32  # 512² px of it are the ground of a real 2048² field
+SAMPLE_FIELDS = (0.5, 0.25, 0.12, 0.07, 0.03, 0.03)  # shares of samples of 1…6 fields
+LEAST_SAMPLES = 40  # a small set has smaller samples, so that every class has some
+OTHER_OPTICS = 0.4  # share of test samples that another microscope photographed: other gain, other scale
 NATIVE_FROM = 1024  # fields of this side or more have the competition's own pixel size
 # Sides of the competition's fields and how many there are of each (train: all; test: the public part).
 MIXED_SIDES = {"train": {2048: 17955, 3072: 3842, 4096: 9}, "test": {2048: 462, 1728: 68, 3072: 29}}
@@ -17,11 +20,26 @@ MIXED_SIDES = {"train": {2048: 17955, 3072: 3842, 4096: 9}, "test": {2048: 462, 
 
 @dataclass(frozen=True)
 class FieldPlan:
-    """One field to draw: its place in its split, side in px, labels, and those that a cell has to show."""
+    """One field to draw.
+
+    Attributes
+    ----------
+    split, index, sample : str, int, int
+        Its place in its split, and its sample: fields of one share labels, the protein's look and the cell line.
+    side : int
+        px
+    gain, scale : float
+        Factors on its light and on its pixels' size, of the sample's microscope.
+    labels, must : tuple of int, frozenset
+        Its labels, and those that at least one cell has to show.
+    """
 
     split: str
     index: int
+    sample: int
     side: int
+    gain: float
+    scale: float
     labels: tuple[int, ...]
     must: frozenset
 
@@ -46,11 +64,24 @@ def plan_fields(n_train: int, n_test: int, size: int | str, seed: int, rare: str
     for number, (split, n) in enumerate(zip(SPLITS, (n_train, n_test))):
         rng = np.random.default_rng([seed, 2, number])
         unseen = set(range(N_CLASSES)) if rare == "floor" else set()
-        sides = draw_sides(rng, split, n, size)
-        for index, labels in enumerate(draw_label_sets(rng, n, rare)):
-            plan.append(FieldPlan(split, index, sides[index], tuple(labels), frozenset(unseen.intersection(labels))))
+        sides, sample_of = draw_sides(rng, split, n, size), draw_samples(rng, n)
+        fields_of_sample = np.bincount(sample_of)
+        sets = draw_label_sets(rng, fields_of_sample, rare)
+        other = (rng.random(len(sets)) < OTHER_OPTICS) & (split == "test")
+        gains = np.where(other, np.exp(rng.uniform(-0.5, 0.5, len(sets))), 1)
+        scales = np.where(other, rng.choice([0.85, 1.2], len(sets)), 1)
+        for index, sample in enumerate(sample_of):
+            labels, optics = sets[sample], (float(gains[sample]), float(scales[sample]))
+            must = frozenset(unseen.intersection(labels))
+            plan.append(FieldPlan(split, index, int(sample), sides[index], *optics, tuple(labels), must))
             unseen = unseen.difference(labels)
     return plan
+
+
+def draw_samples(rng: np.random.Generator, n: int) -> np.ndarray:
+    """The sample of each of `n` fields, (n,), numbered from 0; fields of one sample follow each other."""
+    sizes = np.minimum(1 + rng.choice(len(SAMPLE_FIELDS), n, p=SAMPLE_FIELDS), max(1, n // LEAST_SAMPLES))
+    return np.repeat(np.arange(n), sizes)[:n]
 
 
 def draw_sides(rng: np.random.Generator, split: str, n: int, size: int | str) -> list[int]:
