@@ -5,7 +5,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 DEMO := runs/demo
 KAGGLE := runs/kaggle
 
-.PHONY: setup demo test test-kaggle-versions kaggle-rehearsal rendered lint clean
+.PHONY: setup demo test test-kaggle-versions kaggle-rehearsal kaggle-push rendered lint clean
 
 setup: .venv/ready
 
@@ -40,6 +40,13 @@ test-kaggle-versions:
 # The staged kernels as Kaggle runs them: without internet, inputs read-only, each with its declared sources
 kaggle-rehearsal: setup
 	$(BIN)/python benchmarks/kaggle_rehearsal.py --out $(KAGGLE)/rehearsal
+
+# Stages and pushes, with Kaggle's command line in an environment of its own; goes on where it stopped. More options, as
+# in make kaggle-push PUSH="--from hpa-04-train"
+kaggle-push: setup
+	test -x $(KAGGLE)/client/bin/kaggle || $(PYTHON) -m venv $(KAGGLE)/client
+	test -x $(KAGGLE)/client/bin/kaggle || $(KAGGLE)/client/bin/python $(PIP) 'kaggle>=2.2.5,<3' six
+	PATH="$(CURDIR)/$(KAGGLE)/client/bin:$$PATH" $(BIN)/python -m hpa_utils kaggle-stage --out $(KAGGLE)/staged --push $(PUSH)
 
 lint: setup
 	$(BIN)/ruff check

@@ -32,18 +32,27 @@ def runs(plan, slug: str) -> list[str]:
 
 def test_there_are_a_kernel_for_each_notebook_one_for_all_and_one_to_submit():
     plan = read_plan()
-    made = [runs(plan, one.slug) for one in plan.kernels[:5]]
-    models = ["04_train/b0-128-r1-f0", "04_train/b0-128-r1-f1"]
-    assert made == [["01_eda"], ["02_segmentation"], ["03_cell_crops/128"], models, ["05_inference"]]
-    assert runs(plan, "run-all") == [*made[0], *made[1], *made[2], *made[3], *made[4]]
-    assert runs(plan, "submit") == ["02_segmentation", "03_cell_crops/128", "05_inference"]
-    assert plan.push[-1] == "submit"
+    b0, whole, b3 = "04_train/b0-128", "04_train/b0-field", "04_train/b3-256"
+    first, second = [f"{b0}-r1-f{fold}" for fold in range(5)], [f"{b0}-r2-f{fold}" for fold in range(5)]
+    crops = ["03_cell_crops/128", "03_cell_crops/256", "03_cell_crops/field"]
+    assert {slug: runs(plan, slug) for slug in plan.push} == {
+        "hpa-01-eda": ["01_eda"],
+        "hpa-02-segmentation": ["02_segmentation"],
+        "hpa-03-cell-crops": [crops[0], crops[2]],
+        "hpa-03-large-1": crops[1:2],
+        "hpa-03-large-2": crops[1:2],
+        "hpa-04-train": [*first, f"{whole}-r1-f0", f"{whole}-r1-f1", *second],
+        "hpa-04-large": [f"{b3}-r2-f0", f"{b3}-r2-f1"],
+        "hpa-05-inference": ["05_inference"],
+        "submit": ["02_segmentation", *crops, "05_inference"],
+    }
+    assert runs(plan, "run-all") == ["02_segmentation", crops[0], *first[:2], "05_inference"]
 
 
 def test_a_kernel_gets_the_preset_and_over_it_its_own_parameters():
-    crops = make_plan(edited("kernels.hpa-03-cell-crops.parameters", {"workers": 2}))
-    assert kernel_runs(crops, crops.kernel("hpa-03-cell-crops"))[1] == {"name": "128", "workers": 2}
-    submit = kernel_runs(crops, crops.kernel("submit"))[1]
+    plan = make_plan(edited("kernels.hpa-05-inference.parameters", {"tta": 2}))
+    assert kernel_runs(plan, plan.kernel("hpa-05-inference"))[1] == {"tta": 2}
+    submit = kernel_runs(plan, plan.kernel("submit"))[1]
     assert submit["preset"] == "kaggle" and submit["notebooks"] == "02,03,05" and submit["hours"] == 8
 
 
@@ -54,19 +63,34 @@ def test_kernels_of_a_second_round_read_all_models_of_the_first():
             **like,
             "slug": f"first-{number}",
             "title": f"first {number}",
-            "parameters": {"notebooks": "04", "folds": folds},
+            "parameters": {"notebooks": "04", "runs": f"b0-128-r1-f[{folds}]"},
         }
-        for number, folds in enumerate(("0,1", "2,3", "4"))
+        for number, folds in enumerate(("01", "23", "4"))
     ]
     sources = [*like["kernels"], *(one["slug"] for one in first)]
     names = ["b0-128-r2-f0", "b0-128-r2-f1"]
-    second = {"notebooks": "04", "folds": "0,1", "rounds": 2, "runs": ",".join(names)}
+    second = {"notebooks": "04", "runs": "b0-128-r2-f[01]"}
     last = {**like, "slug": "second", "title": "second", "parameters": second, "kernels": sources}
     plan = make_plan({**CONTENT, "kernels": [*CONTENT["kernels"], *first, last]})
     assert runs(plan, "second") == [f"04_train/{name}" for name in names]
     last["kernels"] = sources[:-1]
     with pytest.raises(ValueError, match="kernels.second.kernels: .*r2-f0 learns from b0-128-r1-f4, which none"):
         make_plan({**CONTENT, "kernels": [*CONTENT["kernels"], *first, last]})
+
+
+def test_a_member_that_learns_from_another_needs_all_of_its_models():
+    content = edited("kernels.hpa-04-large.kernels", ["hpa-02-segmentation", "hpa-03-large-1", "hpa-03-large-2"])
+    with pytest.raises(ValueError, match="hpa-04-large.kernels: .*b3-256-r2-f0 learns from b0-128-r1-f0, which none"):
+        make_plan(content)
+
+
+def test_models_may_come_from_a_data_set_instead_of_a_kernel():
+    content = edited("kernels.submit.kernels", [])
+    content["models"] = "my-models"
+    with pytest.raises(ValueError, match="05_inference reads 04_train, which none of them makes"):
+        make_plan(content)
+    content["kernels"][-1]["datasets"] = [*content["kernels"][-1]["datasets"], "my-models"]
+    assert make_plan(content).kernel("submit").sources == []
 
 
 @pytest.mark.parametrize(
@@ -83,9 +107,10 @@ def test_a_title_becomes_a_slug_as_kaggle_makes_it(title, slug):
         ("owner", 7, "owner is 7; expected text"),
         ("colour", "red", "colour is unknown; there are owner, competition"),
         ("owner", MISSING, "owner is missing"),
+        ("public", "no", "public is 'no'; expected true or false"),
         ("kernels.submit.resume_from", MISSING, "kernels.submit.resume_from is missing"),
         ("kernels.submit.internet", True, "kernels.submit.internet is unknown"),
-        ("preset", "fast", "preset 'fast' is unknown"),
+        ("preset", "fast", "fast"),
         ("library.title", "hpa", "library.title is 'hpa'; Kaggle needs 6 to 50 characters"),
         ("library.title", "hpa tools", "Kaggle makes 'hpa-tools', not the slug 'hpa-utils'"),
         ("library.packages", ["stardist"], "'stardist', which requirements.txt does not"),
@@ -99,10 +124,10 @@ def test_a_title_becomes_a_slug_as_kaggle_makes_it(title, slug):
         ("kernels.submit.kernels", [4], "kernels.submit.kernels.0 is 4; expected text"),
         ("kernels.submit.datasets", ["a/b/c"], "datasets has 'a/b/c'; expected owner/slug or slug"),
         ("kernels.submit.parameters.hour", 8, "kernels.submit.parameters: no selected notebook has a parameter"),
-        ("kernels.submit.parameters.notebooks", "07", "kernels.submit.parameters: no notebook '07'; there are 01_eda"),
+        ("kernels.submit.parameters.notebooks", "07", "kernels.submit.parameters: no notebook"),
         ("kernels.submit.parameters.assignments", {"epochs": 2}, "no selected notebook has a parameter 'epochs'"),
-        ("kernels.hpa-04-train.parameters.runs", "b0-128-r1-f7", "no run is called 'b0-128-r1-f7'; there are"),
-        ("kernels.hpa-03-cell-crops.parameters", {"size": "big"}, "parameter size=big: expected int"),
+        ("kernels.hpa-04-train.parameters.runs", "b0-128-r1-f7", "kernels.hpa-04-train.parameters: no run is called"),
+        ("kernels.hpa-05-inference.parameters", {"tta": "many"}, "parameter tta=many: expected"),
         ("kernels.hpa-03-cell-crops.kernels", [], "03_cell_crops/128 reads 02_segmentation, which none of them makes"),
         ("kernels.hpa-02-segmentation.kernels", ["hpa-05-inference"], "kernels: a cycle, each reads the one before"),
         ("push", ["submit", "hpa-04-train"], "push: submit reads hpa-04-train, which comes later"),

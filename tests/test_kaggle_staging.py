@@ -1,5 +1,6 @@
 """The staged folders: what Kaggle's command line finds in them, and that a notebook finds the library there."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import nbformat
 import pytest
 from conftest import REPOSITORY
 
-from hpa_utils.running.kaggle import push_commands, read_plan, stage
+from hpa_utils.running.kaggle import read_plan, stage
+from hpa_utils.running.kaggle.staging import kernel_metadata
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_every_kernel_has_a_folder_is_private_without_internet_and_has_the_libra
 @pytest.mark.parametrize(
     ("slug", "code_file", "expected"),
     [
-        ("hpa-04-train", "kaggle_run.ipynb", {"notebooks": "04", "folds": "0,1", "preset": "kaggle", "hours": 0.0}),
+        ("hpa-04-train", "kaggle_run.ipynb", {"notebooks": "04", "folds": "", "preset": "kaggle", "hours": 11.5}),
         ("submit", "kaggle_run.ipynb", {"notebooks": "02,03,05", "assignments": {"segmenter": "hpacellseg"}}),
         ("hpa-05-inference", "05_inference.ipynb", {"tta": 8, "model": ""}),
     ],
@@ -114,9 +116,26 @@ def test_staging_again_replaces_what_was_staged_and_nothing_else(plan, staged, t
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["submit"]
 
 
-def test_the_commands_are_in_the_order_in_which_kernels_read_each_other(plan):
-    commands = [line for line in push_commands(plan, "staged") if line.startswith("kaggle")]
-    assert commands[0] == "kaggle datasets create -p staged/hpa-utils -r zip"
-    pushed = [line.split("/")[-1] for line in commands if " push " in line]
-    assert pushed == list(plan.push)
-    assert commands[-1].startswith("kaggle competitions submit hpa-single-cell-image-classification -k your-kag")
+def test_the_first_cell_says_what_to_attach_what_is_written_and_whether_to_submit(plan, staged):
+    said = {}
+    for kernel in plan.kernels:
+        notebook = nbformat.read(staged / kernel.slug / f"{kernel.notebook}.ipynb", as_version=4)
+        said[kernel.slug] = notebook.cells[0].source
+    assert f"- the *Notebook Output* of `{plan.owner}/hpa-03-cell-crops`" in said["hpa-04-train"]
+    assert f"- the data set `{plan.owner}/efficientnet-weights`" in said["hpa-04-train"]
+    assert "- the accelerator *GPU T4 x2*, internet off" in said["hpa-04-train"]
+    assert "Writes, into `/kaggle/working`: `04_train/b3-256-r2-f0`, `04_train/b3-256-r2-f1`." in said["hpa-04-large"]
+    assert "**The one to submit**" in said["submit"] and "`submission.csv`." in said["submit"]
+    assert "Not to be submitted: the scoring run would train again" in said["run-all"]
+    assert sum("**The one to submit**" in text for text in said.values()) == 1
+
+
+def test_the_same_bytes_are_staged_each_time(plan, staged, tmp_path):
+    stage(plan, tmp_path, [])
+    for notebook in ("submit/kaggle_run.ipynb", "hpa-05-inference/05_inference.ipynb"):
+        assert (tmp_path / notebook).read_bytes() == (staged / notebook).read_bytes()
+
+
+def test_a_public_manifest_makes_public_kernels(plan):
+    public = dataclasses.replace(plan, public=True)
+    assert kernel_metadata(public, public.kernels[0])["is_private"] is False

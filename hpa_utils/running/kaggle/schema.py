@@ -60,7 +60,9 @@ class Plan:
     owner: str
     competition: str
     preset: str
+    public: bool  # whether everybody may see the kernels and the library
     library: Library
+    models: str  # slug of the owner's data set with trained models, in 04_train; empty: there is none
     kernels: tuple[Kernel, ...]
     push: tuple[str, ...]
 
@@ -72,10 +74,8 @@ class Plan:
 def read_plan(path: str | Path = MANIFEST) -> Plan:
     """Read and check a manifest.
 
-    Raises
-    ------
-    ValueError
-        Naming the file and the key, for everything that is missing, unknown or against a rule of Kaggle's.
+    Raises ValueError, naming the file and the key, for everything that is missing, unknown or against a rule of
+    Kaggle's.
     """
     try:
         return make_plan(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -105,7 +105,7 @@ def make_plan(content: dict) -> Plan:
         raise ValueError(f"kernels: a cycle, each reads the one before: {' → '.join(error.args[1])}") from None
     runs = {kernel.slug: kernel_runs(plan, kernel)[0] for kernel in plan.kernels}
     for kernel in plan.kernels:
-        _check_reads(kernel, runs)
+        _check_reads(plan, kernel, runs)
     for place, slug in enumerate(plan.push):
         if slug not in slugs[1:] or slug in plan.push[:place]:
             raise ValueError(f"push has {slug!r}; expected each of {', '.join(slugs[1:])} once at most")
@@ -118,15 +118,8 @@ def make_plan(content: dict) -> Plan:
 def kernel_runs(plan: Plan, kernel: Kernel) -> tuple[list[Run], dict]:
     """What a kernel runs, by the preset and its own parameters.
 
-    Returns
-    -------
-    list of Run, dict
-        The runs, and those values of the kernel's notebook that are not its defaults.
-
-    Raises
-    ------
-    ValueError
-        If a parameter, a preset, a notebook or a run does not exist, or a value is not of its type.
+    Returns the runs, and those values of the kernel's notebook that are not its defaults. Raises ValueError if a
+    parameter, a preset, a notebook or a run does not exist, or a value is not of its type.
     """
     defaults = read_parameters(SOURCES / f"{kernel.notebook}.py")
     try:
@@ -200,15 +193,17 @@ def _check_sources(kernel: Kernel, slugs: list[str]) -> None:
             raise ValueError(f"{where} reads {source!r}; there are {', '.join(slugs)}")
 
 
-def _check_reads(kernel: Kernel, runs: dict[str, list[Run]]) -> None:
+def _check_reads(plan: Plan, kernel: Kernel, runs: dict[str, list[Run]]) -> None:
     """What a kernel's runs read is made by it or by a kernel that it reads; `runs` are those of each slug."""
     where = f"kernels.{kernel.slug}.kernels"
     made = [run for slug in (kernel.slug, *kernel.sources) for run in runs[slug]]
+    has_models = bool(plan.models) and plan.models in kernel.datasets
     for run in runs[kernel.slug]:
-        needed = [name for name in NOTEBOOKS if "02" <= name < run.notebook]
+        needed = [name for name in NOTEBOOKS if "02" <= name < run.notebook and not (has_models and name == "04_train")]
         for lacking in sorted(set(needed) - {one.notebook for one in made}):
             raise ValueError(f"{where}: {run} reads {lacking}, which none of them makes")
         folds = range(run.parameters["n_folds"]) if run.training_round > 1 else []
-        before = [run_name(run.parameters["name"], run.training_round - 1, fold) for fold in folds]
+        teacher = run.parameters.get("teacher") or run.parameters.get("name", "")
+        before = [run_name(teacher, run.training_round - 1, fold) for fold in folds]
         for lacking in sorted(set(before) - {one.name for one in made}):
             raise ValueError(f"{where}: {run} learns from {lacking}, which none of them makes")
