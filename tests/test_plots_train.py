@@ -43,20 +43,30 @@ def test_curves_without_validation_have_no_panel_of_it():
 
 
 def test_curves_mark_the_best_epoch_and_shade_the_head_phase():
-    figure = drawn(plots.learning_curves(history(4, head=2, val_loss=1.1, val_ap=[0.1, 0.2, 0.6, 0.5])))
-    assert titles(figure) == ["Loss", "Held-out cells: best 0.600, epoch 3"]
+    figure = drawn(plots.learning_curves(history(4, head=2, val_loss=1.1, val_ap=[0.1, 0.2, 0.6, 0.5]), planned=4))
     loss, score = figure.axes
-    assert [len(axis.lines) for axis in (loss, score)] == [2, 2]
-    assert score.lines[1].get_xdata() == [3] and score.lines[1].get_ydata() == [0.6]
+    training, validation, best_here = loss.lines
+    assert training.get_color() != validation.get_color() and best_here.get_xdata() == [3, 3]
+    best = score.lines[1]
+    assert best.get_xdata() == [3] and best.get_ydata() == [0.6]
     (shade,) = loss.patches
     assert shade.get_x() == 0.5 and shade.get_x() + shade.get_width() == 2.5
+
+
+def test_curves_say_when_the_end_is_worse_than_the_best_and_when_training_stopped_early():
+    worse = plots.learning_curves(history(4, val_loss=1.1, val_ap=[0.1, 0.2, 0.6, 0.5]), planned=9)
+    assert worse.get_suptitle() == "Epoch 4 is worse on held-out cells than epoch 3: 0.500 after 0.600."
+    assert "stopped early: epoch 4 of 9" in [text.get_text() for text in worse.legends[0].get_texts()]
+    best = plots.learning_curves(history(2, val_loss=1.1, val_ap=[0.1, 0.2]), planned=2)
+    assert best.get_suptitle() == "The score of held-out cells is best at the end: 0.200."
+    assert not [text for text in best.legends[0].get_texts() if "stopped" in text.get_text()]
 
 
 def test_a_batch_is_shown_as_the_network_gets_it():
     images = np.full((20, 16, 16, 4), 300.0, np.float32)
     images[1] = 0
     labels = ["Golgi", "a label that is much too long to stand above a crop", *["cytosol"] * 18]
-    figure = drawn(plots.batch_sheet(images, labels, columns=8))
+    figure = drawn(plots.batch_sheet(images, labels, np.full(20, 30.0), columns=8))
     shown = [axis for axis in figure.axes if axis.images]
     assert len(figure.axes) == 32 and len(shown) == 32  # sixteen crops, each twice
     assert shown[0].get_title() == "Golgi" and shown[1].get_title().endswith("…")
@@ -90,8 +100,8 @@ def test_a_mistake_is_shown_by_its_own_cell_with_what_was_predicted_and_what_the
     rows = [("0123456789", CYTOSOL, 0.93, 0, 2), ("0123456789", GOLGI, 0.02, 1, 3)]
     table = pd.DataFrame(rows, columns=["image_id", "class", "probability", "labelled", "cell_id"])
     false_alarm, miss, below_first, below_second = drawn(plots.mistakes(crops, table, FIELDS)).axes
-    assert false_alarm.get_title() == "cytosol 0.93, not labelled\nlabels: Golgi"
-    assert miss.get_title() == "Golgi 0.02, labelled\nlabels: Golgi"
+    assert false_alarm.get_title() == "false alarm: cytosol 0.93\nlabels: Golgi"
+    assert miss.get_title() == "missed: Golgi 0.02\nlabels: Golgi"
     shown = [np.count_nonzero(axis.images[0].get_array()) for axis in (below_first, below_second)]
     assert shown == [8 * 6, 8 * 10]
 
