@@ -54,7 +54,7 @@ def map_parts(function: Callable, parts: Sequence, workers: int = 0, scheduler: 
         outcomes = _on_dask(function, parts, workers, scheduler) if scheduler else _on_cores(function, parts, workers)
     results = [None] * len(parts)
     # parts come seldom and in bursts (miniters), and those that were there already should be forgotten (smoothing)
-    with tqdm(total=sum(map(len, parts)), unit=unit, mininterval=5, miniters=1, smoothing=0.1, file=sys.stdout) as bar:
+    with tqdm(total=sum(map(len, parts)), unit=unit, miniters=1, smoothing=0.1, file=sys.stdout) as bar:
         with contextlib.closing(outcomes):
             for number, result in outcomes:
                 results[number] = result

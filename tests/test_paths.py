@@ -16,6 +16,13 @@ def test_given_places_come_before_the_environment(monkeypatch, tmp_path):
     assert paths.find_data(tmp_path / "given") == tmp_path / "given"
 
 
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HPA_OUT", "~/env")
+    assert str(paths.find_out()) == "/home/someone/env"
+    assert str(paths.find_data("~/given")) == "/home/someone/given"
+
+
 @pytest.mark.parametrize("mount", ["{slug}", "competitions/{slug}"])
 def test_the_competition_is_found_in_both_of_kaggles_layouts(monkeypatch, tmp_path, mount):
     folder = tmp_path / "input" / mount.format(slug=paths.COMPETITION)

@@ -4,10 +4,11 @@ import pytest
 
 from hpa_utils import manifest
 from hpa_utils.dataset import open_dataset
-from hpa_utils.running.runs import Run, devices, is_finished, plan_runs, signature, write_plan
+from hpa_utils.running.runs import Run, check_parameters, devices, is_finished, plan_runs, signature, write_plan
 
 CROPS = {"name": "", "size": 128}
-TRAIN = {"name": "", "crops": "", "backbone": "lite0", "fold": 0, "n_folds": 3, "training_round": 1, "epochs": 20}
+TRAIN = {"name": "", "crops": "", "backbone": "lite0", "fold": 0, "n_folds": 3, "training_round": 1, "epochs": 20,
+         "teacher": ""}  # fmt: skip
 B0 = {"name": "b0", "backbone": "b0", "crops": "128", "folds": [0, 2], "rounds": 2, "epochs": 9}
 
 
@@ -56,9 +57,28 @@ def test_several_crop_sets_lie_side_by_side_and_a_member_must_name_its_own():
     assert plan_runs({"04_train": TRAIN}, [{}], there=["96"])[0].parameters["crops"] == "96"
 
 
+def test_a_member_may_learn_from_another_ones_models_and_begins_in_the_second_round():
+    pupil = {"name": "b3", "crops": "128", "folds": [1], "training_round": 2, "teacher": "b0"}
+    runs = plan(members=[B0, pupil])
+    assert names(runs)[-1] == "04_train/b3-r2-f1" and runs[-1].parameters["teacher"] == "b0"
+    assert not [name for name in names(runs) if "b3-r1" in name]
+
+
 def test_two_runs_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two runs are called 04_train/b0-r1-f0"):
         plan(members=[B0, B0])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "a,b"])
+def test_a_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(ValueError, match="is no name for a run"):
+        plan(members=[B0 | {"name": name}], rounds=1)
+
+
+@pytest.mark.parametrize("wrong", [{"folds": "0,1"}, {"folds": ["0"]}, {"folds": 1}, {"rounds": "2"}, {"rounds": True}])
+def test_folds_and_rounds_of_a_preset_are_numbers(wrong):
+    with pytest.raises(ValueError, match="a preset's folds are .* its rounds .* expected such as"):
+        plan(members=[B0 | wrong])
 
 
 def test_the_plan_of_models_grows(tmp_path):
@@ -95,8 +115,19 @@ def test_a_finished_run_is_recognised_wherever_its_workers_ran(finished):
 
 
 def test_other_parameters_are_told_and_never_written_over(finished):
-    with pytest.raises(ValueError, match=r"02_segmentation is finished .* \(shown was 6, is 9\).*--force"):
+    message = r"02_segmentation is finished .* \(shown was 6, is 9\): take another output root, or .* --force"
+    with pytest.raises(ValueError, match=message):
         check(finished, shown=9)
+    run, source, dataset, out = finished
+    source.write_text("other")
+    (dataset.root / "test" / "test-0_red.png").unlink()  # nor if what it was made from has changed as well
+    with pytest.raises(ValueError, match=message):
+        check((run, source, open_dataset(dataset.root), out), shown=9)
+
+
+def test_a_parameter_that_a_newer_notebook_has_is_no_difference(finished):
+    run, source, dataset, out = finished
+    check_parameters(Run(run.notebook, run.name, run.parameters | {"new": 1}), run.folder(out))
 
 
 def test_another_source_or_input_is_worked_on_anew(finished):

@@ -1,79 +1,72 @@
-"""The notebooks in order: py:percent → .ipynb → papermill → HTML, a run at a time or models side by side."""
+"""The notebooks in order, a run at a time or models side by side."""
 
 import contextlib
+import fnmatch
 import functools
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 
-import jupytext
-import nbformat
-import papermill
-from nbconvert import HTMLExporter
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
-
 from hpa_utils import manifest, model_folders
 from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named
+from hpa_utils.running.environment import ALONE, clean_environment, hold
+from hpa_utils.running.execution import NotebookFailed, execute
 from hpa_utils.running.index import write_index
-from hpa_utils.running.parameters import parse_assignments, read_parameters, read_preset, resolve
-from hpa_utils.running.runs import NOTEBOOKS, Run, devices, held_by_input, is_finished, plan_runs, signature, write_plan
+from hpa_utils.running.parameters import absolute, parse_assignments, read_parameters, read_presets, resolve
+from hpa_utils.running.runs import (
+    NOTEBOOKS,
+    Run,
+    check_parameters,
+    devices,
+    held_by_input,
+    is_finished,
+    plan_runs,
+    signature,
+    write_plan,
+)
+from hpa_utils.settings import did_you_mean
 
 SOURCES = REPOSITORY / "notebooks"
 
 
-class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error: which, in which cell, why, and where its executed copy is."""
-
-
 def run_notebooks(
-    data: str = "",
-    out: str = "",
-    notebooks: str = "",
-    preset: str = "",
-    segmenter: str = "",
-    model: str = "",
-    folds: str = "",
-    rounds: int = 0,
-    runs: str = "",
-    force: bool = False,
-    assignments: tuple[str, ...] = (),
+    data: str = "", out: str = "", notebooks: str = "", runs: str = "", force: bool = False, **options
 ) -> Path:
     """Run notebooks in order, each in a kernel of its own.
 
-    The options are those of ``python -m hpa_utils run``: notebooks as ``"02,03"``, folds as ``"0,1"``, names of runs
-    joined by a comma, assignments as ``NAME=VALUE`` or ``04.NAME=VALUE``. With a `model` (a folder, a folder of
-    several, or ``"attached"`` for those that the output root and Kaggle's inputs hold) 04 is left out, 03 crops as the
-    models were trained, and the train split is left out where there is a test split.
+    The options, of which `plan` has the others, are those of ``python -m hpa_utils run``: notebooks as ``"02,03"``,
+    names of runs joined by a comma, folds as ``"0,1"``, assignments as ``NAME=VALUE`` or ``04.NAME=VALUE``. With a
+    `model` (a folder, a folder of several, or ``"attached"`` for those that the output root and Kaggle's inputs hold)
+    04 is left out, 03 crops as the models were trained, and the train split is left out where there is a test split.
 
-    Returns
-    -------
-    Path
-        The page with the results, ``index.html`` in the output root.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        Before anything runs: a parameter that no notebook has, a data set that cannot be opened.
-    NotebookFailed
+    Returns the page with the results, ``index.html`` in the output root. Raises ValueError or FileNotFoundError before
+    anything runs: a parameter that no notebook has, a data set that cannot be opened, a run that is finished with other
+    parameters; RuntimeError if another process works on this output root; `NotebookFailed` if a notebook stops with an
+    error.
     """
-    dataset, out = open_dataset(find_data(data)), Path(out).absolute()
+    dataset, out = open_dataset(find_data(data)), Path(out).expanduser().absolute()
     for written in out.glob("*/manifest.json"):
         manifest.check_format(manifest.read_json(written).get("format"), written.parent)
-    planned = plan(dataset, out, notebooks, preset, segmenter, model, folds, rounds, assignments)
-    write_plan(out, planned)
+    planned = plan(dataset, out, notebooks, **options)
     chosen = select_runs(planned, runs)
-    _echo_cell_output()
+    if not force:
+        for run in chosen:
+            check_parameters(run, run.folder(out))
+    with contextlib.nullcontext() if os.environ.get(ALONE) else hold(out):
+        write_plan(out, planned)
+        _run_in_order(chosen, dataset, out, force)
+        return write_index(out)
+
+
+def _run_in_order(chosen: list[Run], dataset: Dataset, out: Path, force: bool) -> None:
+    """Execute what is not finished; models of one round side by side where there are several devices."""
     done, waiting = 0, []
     for _, wave in groupby(chosen, key=lambda run: (run.notebook, run.training_round)):
         if any(manifest.read_manifest(run.folder(out)).get("paused") for run, _ in waiting):
@@ -92,7 +85,6 @@ def run_notebooks(
             for run, label in waiting:
                 _execute_here(run, dataset, out, label)
         write_index(out)
-    return write_index(out)
 
 
 def plan(
@@ -113,7 +105,7 @@ def plan(
         fixed["02.segmenter"] = segmenter
     if model:
         names = [name for name in names if name != "04_train"]
-        chosen = "" if model == "attached" else str(Path(model).absolute())
+        chosen = "" if model == "attached" else absolute(model)
         folders = model_folders.find_models(out, chosen)
         sets = {manifest.read_config(folder)["crops"]["name"]: folder for folder in folders}
         crop_sets = [{"name": name, "model": str(folder)} for name, folder in sets.items()]
@@ -142,11 +134,17 @@ def preset_runs(
     """
     everywhere = _defaults(SOURCES)
     selected = {name: everywhere[name] for name in names}
-    chosen = read_preset(SOURCES / "presets.json", preset) if preset else {}
+    presets = read_presets(SOURCES / "presets.json")
+    if preset and preset not in presets:
+        raise ValueError(f"no preset {preset}{did_you_mean(preset, presets)}")
+    chosen = presets.get(preset, {})
     members, listed = chosen.pop("04", []), chosen.pop("03", [])
     resolve(everywhere, [chosen])  # a preset speaks of all notebooks, also of those not selected
     resolve(selected, [given])
-    numbers = [int(fold) for fold in folds.split(",")] if folds else None
+    try:
+        numbers = [int(fold) for fold in folds.split(",")] if folds else None
+    except ValueError:
+        raise ValueError(f"folds are {folds!r}; expected numbers joined by a comma, such as 0,1") from None
     return plan_runs(selected, [chosen, given, fixed or {}], crop_sets or listed, members, numbers, rounds, there)
 
 
@@ -157,24 +155,26 @@ def _defaults(sources: Path) -> dict[str, dict]:
 
 
 def numbered(notebooks: str) -> list[str]:
-    """Names of the notebooks with these numbers; 01 to 05 for none."""
-    numbers = [number.strip().zfill(2) for number in (notebooks or "01,02,03,04,05").split(",")]
-    unknown = [number for number in numbers if number not in {name[:2] for name in NOTEBOOKS}]
+    """The notebooks of these numbers or names, joined by a comma, in order; 01 to 05 for none."""
+    names = {name[:2]: name for name in NOTEBOOKS} | {name: name for name in NOTEBOOKS}
+    given = [text.strip().zfill(2) for text in (notebooks or "01,02,03,04,05").split(",")]
+    unknown = [text for text in given if text not in names]
     if unknown:
-        raise ValueError(f"no notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}")
+        raise ValueError(f"no notebook {unknown[0]}{did_you_mean(unknown[0], NOTEBOOKS)}")
     if not SOURCES.is_dir():
         raise FileNotFoundError(f"no notebooks in {SOURCES}; run from a clone of the repository (`make setup`)")
-    return [name for name in NOTEBOOKS if name[:2] in numbers]
+    wanted = {names[text] for text in given}
+    return [name for name in NOTEBOOKS if name in wanted]
 
 
 def select_runs(runs: list[Run], names: str) -> list[Run]:
-    """Those of the runs whose names are listed, joined by a comma; all for none."""
+    """Those of the runs whose names, or patterns of names such as ``b0-128-r1-*``, are listed; all for none."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     known = [run.name or run.notebook for run in runs]
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in wanted if not fnmatch.filter(known, name)]
     if unknown:
-        raise ValueError(f"no run is called {unknown[0]!r}; there are {', '.join(known)}")
-    return [run for run in runs if not wanted or (run.name or run.notebook) in wanted]
+        raise ValueError(f"no run is called {unknown[0]}{did_you_mean(unknown[0], known)}")
+    return [run for run, name in zip(runs, known) if not wanted or any(fnmatch.fnmatch(name, one) for one in wanted)]
 
 
 def _is_done(run: Run, dataset: Dataset, out: Path, label: str, force: bool) -> bool:
@@ -202,10 +202,9 @@ def _keep_model(held: Path, folder: Path) -> None:
 
 def _execute_here(run: Run, dataset: Dataset, out: Path, label: str) -> None:
     print(f"{label}: running", flush=True)
-    start, folder = time.monotonic(), run.folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = SOURCES / f"{run.notebook}.py"
-    _execute(source, run.parameters, folder)
+    start, folder, source = time.monotonic(), run.folder(out), SOURCES / f"{run.notebook}.py"
+    with hold(folder):
+        execute(source, run.parameters, folder)
     content, signed = manifest.read_manifest(folder), signature(run, source, dataset, out)
     if content.get("paused"):
         print(f"{label}: {content['paused']}; the same command goes on", flush=True)
@@ -219,10 +218,7 @@ def _execute_here(run: Run, dataset: Dataset, out: Path, label: str) -> None:
 def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, out: Path, force: bool) -> None:
     """Each run in a process of its own that sees one device; as many at a time as there are devices.
 
-    Raises
-    ------
-    NotebookFailed
-        Naming the runs that failed, when all have ended.
+    Raises NotebookFailed, naming the runs that failed, when all have ended.
     """
     free = SimpleQueue()
     for place in places:
@@ -230,12 +226,12 @@ def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, 
 
     def execute(run: Run) -> int:
         place = free.get()
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": place, "HPA_DEVICES": "1"}
+        environment = clean_environment() | {"CUDA_VISIBLE_DEVICES": place, "HPA_DEVICES": "1", ALONE: "1"}
         call = [sys.executable, "-m", "hpa_utils", "run", f"--data={dataset.root.absolute()}", f"--out={out}"]
         own = {name: value for name, value in run.parameters.items() if name not in ("data", "out")}
         call += ["--notebooks=04", *(f"-p={name}={value}" for name, value in own.items()), *["--force"] * force]
         child = subprocess.Popen(
-            call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=REPOSITORY
+            call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment, cwd=REPOSITORY
         )
         try:
             for line in child.stdout:
@@ -250,64 +246,3 @@ def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, 
     failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
     if failed:
         raise NotebookFailed(f"{', '.join(failed)} failed; what is printed above says why")
-
-
-def _execute(source: Path, parameters: dict, folder: Path) -> None:
-    executed, converted = folder / f"{source.stem}.ipynb", folder / f".{source.stem}.source.ipynb"
-    defaults = read_parameters(source)
-    changed = {name: value for name, value in parameters.items() if value != defaults[name]}
-    nbformat.write(jupytext.read(source), converted)
-    try:
-        with _kernel_channels() as channels:
-            papermill.execute_notebook(
-                converted,
-                executed,
-                changed,
-                kernel_name="python3",
-                progress_bar=False,
-                log_output=True,
-                config=channels,
-            )
-    except PapermillExecutionError as error:
-        first_line = error.source.strip().partition("\n")[0]
-        raise NotebookFailed(
-            f"{source.stem} failed in cell [{error.exec_count}] ({first_line}): {error.ename}: {error.evalue}\n"
-            f"executed so far: {executed}"
-        ) from None
-    except RuntimeError as error:  # the kernel died: out of memory, mostly
-        raise NotebookFailed(f"{source.stem} failed: {error}\nexecuted so far: {executed}") from None
-    finally:
-        converted.unlink()
-        if executed.is_file():
-            body, _ = HTMLExporter(template_name="lab").from_filename(str(executed))
-            with atomic_write(executed.with_suffix(".html")) as temporary:
-                temporary.write_text(body, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _kernel_channels() -> Iterator[Config]:
-    """Where a kernel is talked to: sockets in a folder of their own, which others cannot listen to, not TCP ports."""
-    if os.name != "posix":
-        yield Config()
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
-
-
-class _Echo(logging.Handler):
-    """Prints what a running cell prints, indented, and leaves out papermill's own bookkeeping."""
-
-    def emit(self, record):
-        text = record.getMessage()
-        if not text.startswith(("Executing ", "Ending ", "Input Notebook", "Output Notebook", "<Figure")):
-            for line in text.replace("\r", "\n").splitlines():
-                if line.strip():
-                    print(f"    {line.rstrip()}", flush=True)
-
-
-def _echo_cell_output() -> None:
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # silences a debugger's warning at kernel start
-    logger = logging.getLogger("papermill")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [_Echo()]

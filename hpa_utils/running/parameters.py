@@ -1,20 +1,23 @@
 """Parameters of notebooks: read from their `parameters` cell, checked and resolved before anything runs."""
 
 import ast
+import contextlib
 import json
+import math
+import re
 from pathlib import Path
 
 import jupytext
 
+from hpa_utils.settings import EXPECTED, did_you_mean, parse_json
+
+PATHS = ("masks", "model", "extra_outputs", "exclude_seen_in", "hpacellseg_weights")  # parameters that name a place
+
 
 def read_parameters(notebook: str | Path) -> dict:
     """Names and default values of a py:percent notebook's `parameters` cell, which holds only ``name = literal``."""
-    cells = jupytext.read(notebook).cells
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise ValueError(f"{notebook}: expected one cell tagged parameters, found {len(tagged)}")
     defaults = {}
-    for statement in ast.parse(tagged[0].source).body:
+    for statement in ast.parse(_parameters_cell(notebook)).body:
         try:
             target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
             defaults[target.id] = ast.literal_eval(statement.value)
@@ -24,12 +27,28 @@ def read_parameters(notebook: str | Path) -> dict:
     return defaults
 
 
-def read_preset(path: str | Path, name: str) -> dict:
-    """A preset's assignments, `{"NAME" or "04.NAME": value}`, and its lists of runs under the numbers of notebooks."""
-    presets = json.loads(Path(path).read_text())
-    if name not in presets:
-        raise ValueError(f"preset {name!r} is unknown; there are {', '.join(presets)}")
-    return presets[name]
+def describe_parameters(notebook: str | Path) -> list[str]:
+    """A line a parameter: name, default, and what its comment says."""
+    comments = re.findall(r"^(\w+).*?(?:  # (.*))?$", _parameters_cell(notebook), re.MULTILINE)
+    defaults = {name: json.dumps(value) for name, value in read_parameters(notebook).items()}
+    return [f"{f'{name} = {defaults[name]}':24s}  {comment}".rstrip() for name, comment in comments]
+
+
+def _parameters_cell(notebook: str | Path) -> str:
+    tagged = [cell for cell in jupytext.read(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook}: expected one cell tagged parameters, found {len(tagged)}")
+    return tagged[0].source
+
+
+def read_presets(path: str | Path) -> dict[str, dict]:
+    """Name → preset: assignments, `{"NAME" or "04.NAME": value}`, and lists of runs under the numbers of notebooks."""
+    return parse_json(path)
+
+
+def absolute(path: str) -> str:
+    """A path as every process understands it; the kernel of a model may run in another folder."""
+    return str(Path(path).expanduser().absolute())
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:
@@ -44,26 +63,18 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
 def resolve(defaults: dict[str, dict], layers: list[dict]) -> dict[str, dict]:
     """Parameters of each selected notebook: its defaults, overridden by each layer in turn.
 
-    Parameters
-    ----------
-    defaults : dict
-        Notebook name → its parameters.
-    layers : list of dict
-        Assignments: ``NAME`` goes to every notebook that has it, ``04.NAME`` to that notebook alone. Text is
-        converted to the type of the default.
-
-    Raises
-    ------
-    ValueError
-        If no selected notebook has a parameter, or a value is not of its type.
+    A layer holds assignments: ``NAME`` goes to every notebook that has it, ``04.NAME`` to that notebook alone. Text is
+    converted to the type of the default. Raises ValueError if no selected notebook has a parameter, or a value is not
+    of its type.
     """
     resolved = {notebook: dict(parameters) for notebook, parameters in defaults.items()}
     for layer in layers:
         for key, value in layer.items():
             number, dot, name = key.rpartition(".")
-            targets = [n for n in defaults if name in defaults[n] and (not dot or n.startswith(f"{number}_"))]
+            meant = {n: own for n, own in defaults.items() if not dot or n.startswith(f"{number.zfill(2)}_")}
+            targets = [notebook for notebook, own in meant.items() if name in own]
             if not targets:
-                raise ValueError(_unknown(key, name, defaults))
+                raise ValueError(_unknown(key, name, meant, defaults))
             for notebook in targets:
                 resolved[notebook][name] = _convert(key, value, defaults[notebook][name])
     return resolved
@@ -71,25 +82,22 @@ def resolve(defaults: dict[str, dict], layers: list[dict]) -> dict[str, dict]:
 
 def _convert(key: str, value, default):
     """`value` as the type of `default`; text is read as a literal of that type."""
-    kind = type(default)
-    if kind is str:
-        return str(value)
-    if isinstance(value, str):
+    kind, given = type(default), value
+    if isinstance(value, str) and kind is not str:
         literal = {"true": "True", "false": "False"}.get(value.lower(), value)
-        try:
+        with contextlib.suppress(ValueError, SyntaxError):
             value = ast.literal_eval(literal)
-        except (ValueError, SyntaxError):
-            raise ValueError(f"parameter {key}={value}: expected {kind.__name__}, such as {default!r}") from None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int:
         value = float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if type(value) is not kind:
-        raise ValueError(f"parameter {key}={value!r}: expected {kind.__name__}, such as {default!r}")
-    return value
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"parameter {key}={given}: expected {EXPECTED.get(kind, kind.__name__)}, such as {default!r}")
+    return absolute(value) if value and key.rpartition(".")[2] in PATHS else value
 
 
-def _unknown(key: str, name: str, defaults: dict[str, dict]) -> str:
-    owners = {notebook: ", ".join(parameters) for notebook, parameters in defaults.items()}
-    known = "; ".join(f"{notebook}: {names}" for notebook, names in owners.items())
-    return f"no selected notebook has a parameter {name!r} (given as {key}). There are {known}"
+def _unknown(key: str, name: str, meant: dict[str, dict], selected: dict[str, dict]) -> str:
+    if not meant:
+        return f"parameter {key}: its notebook is not one of {', '.join(selected)}"
+    known = dict.fromkeys(name for parameters in meant.values() for name in parameters)
+    return f"no selected notebook has a parameter {name!r} (given as {key}){did_you_mean(name, known)}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from hpa_utils import images, manifest, model_folders
 from hpa_utils.dataset import Dataset
-from hpa_utils.paths import find_inputs, find_named, find_stages, run_name, scoring_rerun
+from hpa_utils.paths import HAND_MADE, find_beside, find_inputs, find_named, find_stages, run_name, scoring_rerun
 from hpa_utils.running.parameters import resolve
 from hpa_utils.segmentation.masks_elsewhere import mask_sizes
 
@@ -47,24 +48,13 @@ def plan_runs(
 ) -> list[Run]:
     """The runs of the selected notebooks, in order.
 
-    Parameters
-    ----------
-    defaults : dict
-        Selected notebook → its parameters and their defaults.
-    layers : list of dict
-        Assignments (`parameters.resolve`), the first being the preset's.
-    crop_sets, members : list of dict
-        Of the preset: parameters of 03 for each crop set; parameters of 04 for each member, with its `folds` and
-        `rounds`. None: one crop set, one member of fold 0 and round 1.
-    folds, rounds : list of int, int
-        Instead of every member's own. A round before the last trains all folds, since the next needs their scores.
-    there : list of str
-        Names of the crop sets of earlier runs. A member that names none learns the only one.
+    `defaults` has each selected notebook's parameters, `layers` are assignments (`parameters.resolve`), the first being
+    the preset's. `crop_sets` and `members` are the preset's, too: parameters of 03 for each crop set; parameters of 04
+    for each member, with its `folds` and `rounds` (none: one crop set, one member of fold 0 and round 1). `folds` and
+    `rounds` take the place of every member's own; a round before the last trains all folds, since the next needs their
+    scores. `there` has the names of the crop sets of earlier runs: a member that names none learns the only one.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown or of the wrong type, or two runs have the same name.
+    Raises ValueError if a parameter is unknown or of the wrong type, or two runs have the same name.
     """
     runs = []
     for notebook, own in defaults.items():
@@ -85,11 +75,16 @@ def plan_runs(
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two runs are called {name}: give the members of the preset different names")
+        if not re.fullmatch(r"\w+(/[^./\\,][^/\\,]*)?", name):
+            raise ValueError(f"{name.partition('/')[2]} is no name for a run: take letters, digits, hyphens and dots")
     return sorted(runs, key=lambda run: (run.notebook, run.training_round))
 
 
 def _member_runs(own: dict, layers: list[dict], member: dict, folds: list[int] | None, rounds: int) -> list[Run]:
     own_folds, own_rounds = member.pop("folds", None), member.pop("rounds", 1)
+    listed = isinstance(own_folds, list | None) and all(type(fold) is int for fold in own_folds or [])
+    if not listed or type(own_rounds) is not int:
+        raise ValueError(f"a preset's folds are {own_folds}, its rounds {own_rounds}; expected such as [0, 1] and 2")
     parameters = _resolved("04_train", own, layers, member)
     name = parameters["name"] or f"{parameters['backbone']}-{parameters['crops']}".rstrip("-")
     last = rounds or max(own_rounds, parameters["training_round"])
@@ -114,12 +109,8 @@ def _resolved(notebook: str, own: dict, layers: list[dict], listed: dict) -> dic
 
 def _of(notebook: str, own: dict, layer: dict) -> dict:
     """The assignments of a layer that concern a notebook; of names that it lacks only those addressed to it."""
-    pairs = [(key, *key.rpartition(".")[::2], value) for key, value in layer.items()]
-    return {
-        key: value
-        for key, number, name, value in pairs
-        if (number and notebook.startswith(number)) or (not number and name in own)
-    }
+    meant = {key: notebook.startswith(key.partition(".")[0].zfill(2)) if "." in key else key in own for key in layer}
+    return {key: value for key, value in layer.items() if meant[key]}
 
 
 def write_plan(out: Path, runs: list[Run]) -> None:
@@ -135,34 +126,47 @@ def signature(run: Run, source: Path, dataset: Dataset, out: Path) -> dict:
     return {
         "format": manifest.FORMAT,
         "source": manifest.digest(source),
-        "parameters": {key: value for key, value in run.parameters.items() if key not in PLACES},
+        "parameters": _told(run),
         "inputs": _inputs(run, dataset, out),
     }
+
+
+def _told(run: Run) -> dict:
+    """The parameters that decide what is made."""
+    return {key: value for key, value in run.parameters.items() if key not in PLACES}
+
+
+def check_parameters(run: Run, folder: Path) -> None:
+    """Raise ValueError, naming what differs, if a folder holds the run finished with other parameters.
+
+    What one has waited for is not overwritten unasked, whether or not the input is still the same.
+    """
+    if not manifest.is_whole(folder) or scoring_rerun():
+        return
+    before, now = manifest.read_manifest(folder).get("run", {}).get("parameters", {}), _told(run)
+    changes = [f"{name} was {json.dumps(before[name])}, is {json.dumps(value)}" for name, value in now.items()
+               if before.get(name, value) != value]  # fmt: skip
+    if changes:
+        other = "another name or output root" if run.name else "another output root"
+        raise ValueError(
+            f"{run} is finished with other parameters ({'; '.join(changes)}): "
+            f"take {other}, or make it anew with --force"
+        )
 
 
 def is_finished(run: Run, signed: dict, dataset: Dataset, folder: Path, by_itself: bool = False) -> bool:
     """Whether a folder holds the run, made from the same; `by_itself`: also if made without the runner.
 
-    Raises
-    ------
-    ValueError
-        If it was finished with other parameters, naming them: it is not to be overwritten unasked.
+    ValueError if it was finished with other parameters (`check_parameters`).
     """
+    check_parameters(run, folder)
     found = manifest.read_manifest(folder)
     if not manifest.is_whole(folder) or scoring_rerun():
         return False
+    unchanged = images.set_aside_unchanged(dataset.folders, dataset.files, found.get("set_aside", []))
     if by_itself and "run" not in found:
-        return images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
-    before, now = found.get("run", {}), signed["parameters"]
-    if before.get("inputs") == signed["inputs"] and before.get("parameters", now) != now:
-        changes = [f"{name} was {before['parameters'].get(name)!r}, is {value!r}" for name, value in now.items()
-                   if before["parameters"].get(name) != value]  # fmt: skip
-        raise ValueError(
-            f"{run} is finished with other parameters ({'; '.join(changes)}): take another name or output root, "
-            "or make it anew with --force"
-        )
-    unchanged = images.set_aside_unchanged(dataset.folders, found.get("set_aside", []))
-    return before == signed and unchanged and (by_itself or (folder / f"{run.notebook}.html").is_file())
+        return unchanged
+    return found.get("run") == signed and unchanged and (by_itself or (folder / f"{run.notebook}.html").is_file())
 
 
 def held_by_input(run: Run, signed: dict, dataset: Dataset) -> Path | None:
@@ -195,7 +199,8 @@ def _inputs(run: Run, dataset: Dataset, out: Path) -> dict[str, str]:
     own, inputs = run.parameters, {f"data/{s}": manifest.split_fingerprint(dataset, s) for s in dataset.folders}
     if run.notebook in ("04_train", "05_inference", "06_explore"):
         truths = [path for split in dataset.folders if (path := dataset.truth_path(split))]
-        inputs |= {path.name: manifest.digest(path) for path in [*truths, dataset.root / "cell_scores.csv"]}
+        made = [find_beside(dataset.root, name) for name in (*HAND_MADE, "samples.csv")]
+        inputs |= {path.name: manifest.digest(path) for path in [*truths, *made]}
     masks = Path(own.get("masks") or dataset.root / "masks")
     if run.notebook == "02_segmentation" and own["segmenter"] == "masks" and masks.is_dir():
         inputs["masks"] = manifest.digest(mask_sizes(masks))
@@ -206,7 +211,8 @@ def _inputs(run: Run, dataset: Dataset, out: Path) -> dict[str, str]:
         inputs["model"] = manifest.digest(Path(own["model"]) / "config.json") if own["model"] else ""
     if run.notebook == "04_train":
         inputs["crops"] = _stage(out, f"03_cell_crops/{own['crops']}", own["extra_outputs"])
-        earlier = [run_name(own["name"], run.training_round - 1, fold) for fold in range(own["n_folds"])]
+        teacher = own["teacher"] or own["name"]
+        earlier = [run_name(teacher, run.training_round - 1, fold) for fold in range(own["n_folds"])]
         found = find_named(out, "04_train") if run.training_round > 1 else {}
         inputs["round before"] = [manifest.stage_digest(found[name]) for name in earlier if name in found]
     if run.notebook in ("05_inference", "06_explore"):
