@@ -1,6 +1,7 @@
 """Crop sets read back: a cell's crop by its number, its bytes and no others."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +12,30 @@ import pyarrow.parquet as pq
 from hpa_utils import paths, tables
 from hpa_utils.crops import INDEX, decode_crop
 
+READERS = 4  # threads that read a batch: on Kaggle's network disk each crop is waited for
+
 
 def open_crops(
     out: str | Path, name: str, split: str, extra_outputs: str | Path = ""
 ) -> tuple["CropSet", pd.DataFrame, pd.DataFrame]:
     """A crop set of an output root (else of Kaggle's inputs), maybe mixed with that of another root, and its tables.
 
-    Returns
-    -------
-    crops : CropSet
-    fields : pandas.DataFrame
-        Field table, a row each of `crops.image_ids`, in their order.
-    cells : pandas.DataFrame
-        Cell table of these fields.
-
-    Raises
-    ------
-    FileNotFoundError
-        If 02 or 03 has not finished.
-    ValueError
-        If the crops were cut from other cells.
+    The tables are the field table, a row each of `crops.image_ids`, in their order; and the cell table of these fields,
+    of a crop set of whole fields `tables.whole_fields`. Raises FileNotFoundError if 02 or 03 has not finished;
+    ValueError if the split has no cells, or the crops were cut from other ones.
     """
     segmented = paths.find_stages(out, "02_segmentation", extra_outputs)
     crops = CropSet(paths.find_stages(out, f"03_cell_crops/{name}", extra_outputs), split)
+    if not len(crops):
+        what = f"crop set {name} has no cell of the {split} split: there is nothing to learn from"
+        raise ValueError(f"{what}; see the fields in 02_segmentation: is pixel_size_um in dataset.json their own?")
     fields = tables.read_parts([folder / "fields" for folder in segmented], split=split)
     fields = fields.set_index("image_id", drop=False).loc[crops.image_ids].reset_index(drop=True)
-    cells = tables.read_parts([folder / "cells" for folder in segmented], split=split)
-    cells = cells[cells["image_id"].isin(crops.image_ids)].reset_index(drop=True)
+    if crops.whole:
+        cells = tables.whole_fields(fields)
+    else:
+        cells = tables.read_parts([folder / "cells" for folder in segmented], split=split)
+        cells = cells[cells["image_id"].isin(crops.image_ids)].reset_index(drop=True)
     crops.check_cells(cells)
     return crops, fields, cells
 
@@ -48,25 +46,12 @@ class CropSet:
     Each folder holds parts of the same crop set: several for shards made apart, or for other data mixed in. A part
     found twice is read once. With a `name`, only the part with this file name is read.
 
-    Attributes
-    ----------
-    size : int
-        Side of the crops, px.
-    image_ids : numpy.ndarray
-        str (F,): the fields.
-    field : numpy.ndarray
-        int (n,): number of each cell's field in `image_ids`.
-    cell_id : numpy.ndarray
-        int (n,): number of each cell in its field.
-    length : numpy.ndarray
-        int (n,): bytes of each crop.
+    Its attributes: `size`, side of the crops, px; `whole`, whether they are whole fields; `image_ids`, str (F,), the
+    fields; and of each cell, int (n,), `field`, number of its field in `image_ids`, `cell_id`, its number in the field,
+    `length`, bytes of its crop.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the split has no part in any of the folders, or a part lacks its crops.
-    ValueError
-        If two parts hold the same field or crops of different sizes.
+    Raises FileNotFoundError if the split has no part in any of the folders, or a part lacks its crops; ValueError if
+    two parts hold the same field or crops of different sizes.
     """
 
     def __init__(self, folders: list[Path], split: str, name: str = ""):
@@ -82,7 +67,7 @@ class CropSet:
         if len(sizes) > 1:
             found = " and ".join(map(str, sorted(sizes)))
             raise ValueError(f"crops of {found} px in {', '.join(map(str, folders))}: name crop sets of one size")
-        self.size = sizes.pop()
+        self.size, self.whole = sizes.pop(), made[0].get("whole") == "True"
         self._files = [os.open(path.with_suffix(".crops"), os.O_RDONLY) for path in paths]
         self._file = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         table = pa.concat_tables(part.replace_schema_metadata() for part in parts)
@@ -102,20 +87,23 @@ class CropSet:
     def read(self, cells: np.ndarray) -> np.ndarray:
         """The crops of these cells (their numbers 0…n − 1), uint8 (len(cells), S, S, 4), from any number of threads.
 
-        Raises
-        ------
-        ValueError
-            Naming the field and the cell, if its bytes are damaged.
+        Raises ValueError, naming the field and the cell, if its bytes are damaged.
         """
+        cells = np.asarray(cells)
         crops = np.empty((len(cells), self.size, self.size, 4), np.uint8)
-        for cell, crop in zip(np.asarray(cells).tolist(), crops, strict=True):
+        shares = [slice(first, None, READERS) for first in range(READERS)]
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(self._read_into, [crops[share] for share in shares], [cells[share] for share in shares]))
+        return crops
+
+    def _read_into(self, crops: np.ndarray, cells: np.ndarray) -> None:
+        for cell, crop in zip(cells.tolist(), crops, strict=True):
             data = os.pread(self._files[self._file[cell]], int(self.length[cell]), int(self.offset[cell]))
             try:
                 decode_crop(data, self.size, crop)
             except (OSError, ValueError):
                 image_id = self.image_ids[self.field[cell]]
                 raise ValueError(f"the crop of cell {self.cell_id[cell]} of field {image_id} is damaged") from None
-        return crops
 
     def keys(self) -> pd.DataFrame:
         """`image_id` and `cell_id` int64 of each cell."""

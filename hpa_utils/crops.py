@@ -16,10 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from hpa_utils import images, masks, tables
+from hpa_utils.arrays import check_labels, check_pixels
 from hpa_utils.dataset import Dataset
 from hpa_utils.limits import check_time
-from hpa_utils.manifest import FORMAT, digest
+from hpa_utils.manifest import FORMAT, digest, read_config
 from hpa_utils.paths import atomic_write
+from hpa_utils.settings import check_settings
 
 INDEX = pa.schema(
     {
@@ -46,19 +48,30 @@ class CropConfig:
         scale (µm a crop px), and what reaches beyond the crop is cut off.
     margin_um : float
         Width of the rim kept round a cell's own outline, µm; it never reaches into a neighbour.
+    whole : bool
+        Whether a crop is a whole field, as if it were one cell (`tables.whole_fields`).
     """
 
     size: int = 128
     um_per_px: float = 0.0
     margin_um: float = 0.8
+    whole: bool = False
 
     def __post_init__(self):
+        check_settings(asdict(self), CropConfig.__annotations__, "crops")
         if not 16 <= self.size <= 1024:
             raise ValueError(f"size is {self.size}; expected a crop of 16…1024 px")
         if self.um_per_px and not 0.02 <= self.um_per_px <= 5:
             raise ValueError(f"um_per_px is {self.um_per_px}; expected 0.02…5 µm, or 0 to fit each cell")
         if not 0 <= self.margin_um <= 20:
             raise ValueError(f"margin_um is {self.margin_um}; expected 0…20 µm")
+
+
+def crop_set_of(model: str | Path) -> tuple[str, CropConfig]:
+    """Name and configuration of the crop set that a model was trained on; ValueError if its ``config.json`` is bad."""
+    crops = read_config(model)["crops"]
+    check_settings(crops["config"], CropConfig.__annotations__, f"{Path(model) / 'config.json'}: crops.config")
+    return crops["name"], CropConfig(**crops["config"])
 
 
 def cut_cell(
@@ -85,7 +98,10 @@ def cut_cell(
     um_per_px : float
         Scale of the crop.
     """
-    margin = int(config.margin_um / pixel_size + 0.5)  # not `round`: 2.5 px are 3, in float32 and float64
+    check_pixels(field, "field")
+    check_labels(cells, "cells", field.shape[:2])
+    margin = 0 if config.whole else config.margin_um / pixel_size
+    margin = int(margin + 0.5)  # not `round`: 2.5 px are 3, in float32 and float64
     if config.um_per_px:
         side = max(1, round(config.size * config.um_per_px / pixel_size))
     else:
@@ -104,6 +120,7 @@ def cut_cell(
 
 def encode_crop(crop: np.ndarray) -> bytes:
     """A crop, uint8 (S, S, 4), as its four planes compressed by zstd."""
+    check_pixels(crop, "crop")
     return pa.Codec(*CODEC).compress(np.ascontiguousarray(crop.transpose(2, 0, 1)), asbytes=True)
 
 
@@ -121,12 +138,14 @@ class CropPart:
     name: str  # file name of the index, the same as in fields/ and cells/
     split: str
     images: Path  # folder of the split
+    files: dict  # image ID → channel → name of its file
+    bit_depth: int  # of the data set
     segmented: Path  # folder of 02_segmentation that has the part's tables
     folder: Path  # of the crop set
     image_ids: tuple  # fields that have cells and are to be cut
     n_cells: int
     config: CropConfig
-    key: str  # digest of what it is made from: format, configuration, masks, which fields at which scale
+    key: str  # digest of what it is made from: format, configuration, masks, images, which fields at which scale
     until: float = float("inf")  # Unix time from which on no field is begun: the rest is set aside
 
     def __len__(self):
@@ -156,18 +175,22 @@ def plan_crops(
         fields = tables.read_part(path, ["image_id", "n_cells", "pixel_size_um"])
         fields = fields[(fields["n_cells"] > 0) & ~fields["image_id"].isin(left_out)]
         masked = tables.part_metadata(path.parents[1] / "cells" / path.name).get("cells_fingerprint", "")
-        split = path.name.split("-")[1]
+        split, ids = path.name.split("-")[1], list(fields["image_id"])
+        stamps = [dataset.bit_depth, *(dataset.stamps[split].get(image_id, []) for image_id in ids)]
+        scales = fields[["image_id", "pixel_size_um"]].values.tolist()
         plan.append(
             CropPart(
                 name=path.name,
                 split=split,
                 images=dataset.folders[split],
+                files={image_id: dataset.files[split].get(image_id, {}) for image_id in ids},
+                bit_depth=dataset.bit_depth,
                 segmented=path.parents[1],
                 folder=Path(folder),
-                image_ids=tuple(fields["image_id"]),
-                n_cells=int(fields["n_cells"].sum()),
+                image_ids=tuple(ids),
+                n_cells=len(fields) if config.whole else int(fields["n_cells"].sum()),
                 config=config,
-                key=digest([FORMAT, asdict(config), masked, fields[["image_id", "pixel_size_um"]].values.tolist()]),
+                key=digest([FORMAT, asdict(config), masked, stamps, scales]),
                 until=until,
             )
         )
@@ -184,7 +207,7 @@ def write_crops(part: CropPart, reuse: bool = True) -> dict:
     """
     if reuse and tables.part_key(part.path) == part.key:
         done = json.loads(tables.part_metadata(part.path)["summary"])
-        if images.set_aside_unchanged({part.split: part.images}, done["set_aside"]):
+        if images.set_aside_unchanged({part.split: part.images}, {part.split: part.files}, done["set_aside"]):
             return done
     summary, rows, kept = {"cells": 0, "bytes": 0, "set_aside": []}, [], []
     with atomic_write(part.path.with_suffix(".crops")) as temporary, open(temporary, "wb") as file:
@@ -192,7 +215,7 @@ def write_crops(part: CropPart, reuse: bool = True) -> dict:
             try:
                 crops = cut_field(part, field, cells)
             except Exception as error:  # whatever a broken file does, the others are cut
-                aside = images.describe_failure(part.images, field["image_id"], error)
+                aside = images.describe_failure(part.images, field["image_id"], part.files[field["image_id"]], error)
                 summary["set_aside"].append({"image_id": field["image_id"], "split": part.split, **aside})
                 continue
             for cell_id, (crop, um_per_px) in zip(cells["cell_id"], crops, strict=True):
@@ -204,6 +227,7 @@ def write_crops(part: CropPart, reuse: bool = True) -> dict:
         part.path.unlink(missing_ok=True)  # an older index does not fit these crops
     fingerprint = tables.cells_fingerprint(pd.concat(kept) if kept else pd.DataFrame(columns=tables.CELLS.names))
     metadata = {"summary": json.dumps(summary), "cells_fingerprint": fingerprint, "size": str(part.config.size)}
+    metadata["whole"] = str(part.config.whole)
     rows = [dict(zip(INDEX.names, row, strict=True)) for row in rows]
     tables.write_part(part.path, rows, INDEX, part.key, metadata)  # last: crops without an index are no part
     return summary
@@ -213,7 +237,7 @@ def cut_field(part: CropPart, row: dict, cells: pd.DataFrame) -> list[tuple[np.n
     """`cut_cell` of all cells of a field, given its row of the field table and its rows of the cell table."""
     check_time(part.until)
     shape = row["height"], row["width"]
-    field = images.read_field(part.images, row["image_id"])
+    field = images.read_field(part.images, row["image_id"], part.files[row["image_id"]], part.bit_depth)
     if field.shape[:2] != shape:
         raise ValueError(f"field {row['image_id']} is {field.shape[:2]} px, was {shape} when it was segmented")
     labels = masks.paint_labels(list(cells["rle"]), list(cells["cell_id"]), *shape)
@@ -239,7 +263,8 @@ def _read_tables(part: CropPart) -> Iterator[tuple[dict, pd.DataFrame]]:
     fields = tables.read_part(part.segmented / "fields" / part.name).set_index("image_id", drop=False)
     cells = dict(list(tables.read_part(part.segmented / "cells" / part.name).groupby("image_id")))
     for image_id in part.image_ids:
-        yield fields.loc[image_id].to_dict(), cells[image_id]
+        own = tables.whole_fields(fields.loc[[image_id]]) if part.config.whole else cells[image_id]
+        yield fields.loc[image_id].to_dict(), own
 
 
 def _own_pixels(labels: np.ndarray, cell_id: int, margin: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import pandas as pd
 # JPEG, a gamma or another size change at most 6 bits; of 66,066 pairs of different fields (real and
 # simulated) none differed in fewer than 12. A crop by 2 % changes up to 12 bits, and a mirrored field is another one.
 DISTANCE = 6
-TILE = 128, 1024  # hashes against hashes at a time: small enough to stay in a core's cache
+BLOCK = 64  # hashes that are compared with all others at a time
 
 
 def near_duplicates(hashes, others=None, distance: int = DISTANCE) -> np.ndarray:
@@ -26,13 +26,11 @@ def near_duplicates(hashes, others=None, distance: int = DISTANCE) -> np.ndarray
     left, left_at = _parse(hashes)
     right, right_at = (left, left_at) if within else _parse(others)
     found = [np.zeros((0, 2), np.int64)]
-    height, width = TILE
-    for top in range(0, left.size, height):
-        for start in range(top if within else 0, right.size, width):
-            differing = np.bitwise_count(left[top : top + height, None] ^ right[start : start + width])
-            if differing.min() <= distance:
-                i, j = np.nonzero(differing <= distance)
-                found.append(np.stack([left_at[top + i], right_at[start + j]], axis=1))
+    for top in range(0, left.size, BLOCK):
+        start = top if within else 0
+        differing = np.bitwise_count(left[top : top + BLOCK, None] ^ right[start:])
+        i, j = np.nonzero(differing <= distance)
+        found.append(np.stack([left_at[top + i], right_at[start + j]], axis=1))
     pairs = np.concatenate(found)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]] if within else pairs
     return pairs[np.lexsort(pairs.T[::-1])]

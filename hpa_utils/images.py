@@ -1,48 +1,65 @@
 """Fields: four single-channel files of one place, read as one array."""
 
+import contextlib
 import hashlib
+import unicodedata
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hpa_utils.dataset import CHANNELS, EXTENSIONS
+from hpa_utils import planes
+from hpa_utils.arrays import check_pixels
+from hpa_utils.dataset import CHANNELS, Dataset, list_fields
 from hpa_utils.limits import OutOfTime
 
 PERCENTILES = (1, 50, 99, 99.9)
 
 
-def read_field(folder: str | Path, image_id: str) -> np.ndarray:
+def read_field(
+    folder: str | Path, image_id: str, names: dict[str, str] | None = None, bit_depth: int = 0
+) -> np.ndarray:
     """Read the four channels of a field: uint8 (H, W, 4), channel order red, green, blue, yellow.
 
     `folder` holds ``{image_id}_{red,green,blue,yellow}`` as png, jpg or tif, 8 or 16 bit. A colour file is reduced to
-    the channel it is named for (yellow: the mean of red and green). Raises FileNotFoundError naming the channels that
-    are missing, ValueError if a file cannot be decoded, or the channels differ in size.
+    the channel it is named for (yellow: the mean of red and green). `names` are the field's in `Dataset.files`, without
+    which the folder is listed; `bit_depth` is the data set's, without which the field's own brightest pixel decides.
+
+    Raises FileNotFoundError naming the channels that are missing; ValueError, naming the file, if one is damaged, holds
+    values beyond the bit depth or of unknown meaning (`planes.read_plane`), or the channels differ in size.
     """
-    files = channel_files(folder, image_id)
+    files = channel_files(folder, image_id, names)
     missing = [channel for channel in CHANNELS if channel not in files]
     if missing:
         raise FileNotFoundError(f"field {image_id}: no {', '.join(missing)} channel in {folder}")
-    planes = [_read_plane(files[channel], channel) for channel in CHANNELS]
-    if len({plane.shape for plane in planes}) > 1:
-        sizes = ", ".join(f"{name} {p.shape[0]}×{p.shape[1]}" for name, p in zip(CHANNELS, planes, strict=True))
+    found = [planes.read_plane(files[channel], channel) for channel in CHANNELS]
+    if len({plane.shape for plane in found}) > 1:
+        sizes = ", ".join(f"{name} {p.shape[0]}×{p.shape[1]}" for name, p in zip(CHANNELS, found, strict=True))
         raise ValueError(f"field {image_id}: channels differ in size (rows × columns): {sizes}")
-    return cv2.merge(planes)
+    bit_depth = bit_depth or planes.fitting_depth(max(map(planes.brightest_value, found)))
+    return cv2.merge([planes.to_eight_bit(p, bit_depth, files[c]) for c, p in zip(CHANNELS, found, strict=True)])
 
 
-def channel_files(folder: str | Path, image_id: str) -> dict[str, Path]:
-    """The file of each channel that a field has in `folder`."""
-    candidates = ((c, Path(folder) / f"{image_id}_{c}{ext}") for c in CHANNELS for ext in reversed(EXTENSIONS))
-    return {channel: path for channel, path in candidates if path.is_file()}
+def read_field_of(dataset: Dataset, split: str, image_id: str) -> np.ndarray:
+    """`read_field` of a field of a data set, without another look at its folder."""
+    names = dataset.files[split].get(image_id, {})
+    return read_field(dataset.folders[split], image_id, names, dataset.bit_depth)
 
 
-def field_size(folder: str | Path, image_id: str) -> tuple[int, int]:
-    """Height and width of a field, px, from the header of one of its files.
+def channel_files(folder: str | Path, image_id: str, names: dict[str, str] | None = None) -> dict[str, Path]:
+    """The file of each channel that a field has in `folder`; `names` as of `read_field`."""
+    if names is None:
+        names = list_fields(folder).get(unicodedata.normalize("NFC", image_id), {})
+    return {channel: Path(folder) / names[channel] for channel in CHANNELS if channel in names}
+
+
+def field_size(folder: str | Path, image_id: str, names: dict[str, str] | None = None) -> tuple[int, int]:
+    """Height and width of a field, px, from the header of one of its files; `names` as of `read_field`.
 
     Raises FileNotFoundError if it has none, ValueError if that is no image.
     """
-    files = channel_files(folder, image_id)
+    files = channel_files(folder, image_id, names)
     if not files:
         raise FileNotFoundError(f"field {image_id}: no channel file in {folder}")
     path = next(iter(files.values()))
@@ -55,6 +72,7 @@ def field_size(folder: str | Path, image_id: str) -> tuple[int, int]:
 
 def field_percentiles(field: np.ndarray) -> np.ndarray:
     """Brightness percentiles 1, 50, 99 and 99.9 of each channel, float32 (4 channels, 4), from exact histograms."""
+    check_pixels(field, "field")
     table = np.empty((4, len(PERCENTILES)), np.float32)
     for channel in range(4):
         counts = cv2.calcHist([field], [channel], None, [256], [0, 256]).ravel()
@@ -73,52 +91,35 @@ def perceptual_hash(plane: np.ndarray) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def file_digest(folder: str | Path, image_id: str) -> str:
+def file_digest(folder: str | Path, image_id: str, names: dict[str, str]) -> str:
     """SHA-256 of the names and contents of a field's files: tells whether a field set aside has changed."""
     digest = hashlib.sha256()
-    for channel, path in sorted(channel_files(folder, image_id).items()):
+    for channel, path in sorted(channel_files(folder, image_id, names).items()):
         digest.update(f"{channel}:{path.name}:".encode())
-        digest.update(path.read_bytes())
+        with contextlib.suppress(OSError):  # a dead link, no permission
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def describe_failure(folder: str | Path, image_id: str, error: Exception) -> dict:
+def describe_failure(folder: str | Path, image_id: str, names: dict[str, str], error: Exception) -> dict:
     """Why a field is set aside, as manifests and the field table say it: `error` and `error_files`.
 
     One that there was no time for has no `error_files`, so that it is tried again whatever its files are.
     """
     reason = f"{type(error).__name__}: {error}".replace(str(folder), Path(folder).name)
-    return {"error": reason, "error_files": "" if isinstance(error, OutOfTime) else file_digest(folder, image_id)}
+    late = isinstance(error, OutOfTime)
+    return {"error": reason, "error_files": "" if late else file_digest(folder, image_id, names)}
 
 
-def set_aside_unchanged(folders: dict[str, Path], set_aside: list[dict]) -> bool:
+def set_aside_unchanged(folders: dict[str, Path], files: dict[str, dict], set_aside: list[dict]) -> bool:
     """Whether the files of the fields set aside are still the ones that failed.
 
-    Each field has `image_id`, `split` and `error_files`, the `file_digest` of then; `folders` are the image folders of
-    the splits, and fields of other splits are passed over.
+    Each field has `image_id`, `split` and `error_files`, the `file_digest` of then; `folders` and `files` are as in
+    `Dataset`, and fields of other splits are passed over.
     """
     return all(
-        row["error_files"] == file_digest(folders[row["split"]], row["image_id"])
+        row["error_files"]
+        == file_digest(folders[row["split"]], row["image_id"], files[row["split"]].get(row["image_id"], {}))
         for row in set_aside
         if row["split"] in folders
     )
-
-
-def _read_plane(path: Path, channel: str) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise ValueError(f"{path} cannot be decoded: not a whole png, jpg or tif")
-    if image.ndim == 3:
-        image = _reduce_colour(image, channel)
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise ValueError(f"{path} holds {image.dtype} values; expected 8 or 16 bit")
-    return image
-
-
-def _reduce_colour(image: np.ndarray, channel: str) -> np.ndarray:
-    blue, green, red = (image[..., i].astype(np.uint32) for i in range(3))  # OpenCV's order
-    plane = {"red": red, "green": green, "blue": blue, "yellow": (red + green + 1) // 2}[channel]
-    return plane.astype(image.dtype)

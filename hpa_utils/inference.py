@@ -1,6 +1,9 @@
 """Predictions of the parts of a crop set by one model, kept until all are done."""
 
-from dataclasses import dataclass
+import json
+import zipfile
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pandas as pd
 
 from hpa_utils import manifest, tables
 from hpa_utils.crop_sets import CropSet
+from hpa_utils.crops import CropConfig
 from hpa_utils.model import keras
 from hpa_utils.paths import find_stages
 from hpa_utils.prediction import predict_logits, sigmoid
@@ -21,12 +25,34 @@ class Part:
     key: str  # digest of what its crops are made from
     crops: CropSet
     percentiles: np.ndarray  # float32 (F, 4, 4), of the fields of `crops.image_ids`
-    rows: np.ndarray  # int (n,): row of each cell in the cell table
+    rows: np.ndarray  # int (n,): row of each cell in the cell table, or of each whole field in the field table
 
 
 def load_network(folder: str | Path) -> keras.Model:
-    """The network of a model folder, not compiled."""
-    return keras.models.load_model(Path(folder) / "model.keras", compile=False)
+    """The network of a model folder, not compiled; ValueError if this Keras cannot read it."""
+    path = Path(folder) / "model.keras"
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (TypeError, ValueError) as error:
+        with zipfile.ZipFile(path) as file:
+            saved_by = json.loads(file.read("metadata.json"))["keras_version"]
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(
+            f"{path} was saved by Keras {saved_by} and cannot be read by Keras {keras.__version__}: "
+            f"train with the older of the two ({reason})"
+        ) from None
+
+
+def open_sets(out: str | Path, configs: Collection[dict], *tables_of_split) -> dict[str, list[Part]]:
+    """`open_parts` of each crop set that models of these configurations look at, by its name, those of cells first.
+
+    ValueError if all of them look at whole fields.
+    """
+    sets = sorted({(config["crops"]["config"].get("whole", False), config["crops"]["name"]) for config in configs})
+    if sets[0][0]:
+        raise ValueError("all models look at whole fields, and cells need a score of their own: add a model of cells")
+    by_name = {config["crops"]["name"]: config for config in configs}
+    return {name: open_parts(out, by_name[name], *tables_of_split) for _, name in sets}
 
 
 def open_parts(out: str | Path, config: dict, split: str, fields: pd.DataFrame, cells: pd.DataFrame) -> list[Part]:
@@ -40,10 +66,13 @@ def open_parts(out: str | Path, config: dict, split: str, fields: pd.DataFrame, 
         If it was made otherwise, or from other cells.
     """
     wanted, parts = config["crops"], []
+    settings = CropConfig(**wanted["config"])
+    cells = tables.whole_fields(fields) if settings.whole else cells
     folders = find_stages(out, f"03_cell_crops/{wanted['name']}")
     for folder in folders:
         made = manifest.read_manifest(folder)["configuration"]["crops"]
-        manifest.check_same("crops", wanted["config"], made["config"], f"model {config['name']}", folder)
+        made = asdict(CropConfig(**made["config"]))
+        manifest.check_same("crops", asdict(settings), made, f"model {config['name']}", folder)
     index, fields = pd.MultiIndex.from_frame(cells[["image_id", "cell_id"]]), fields.set_index("image_id")
     for path in tables.list_parts(folders, split):
         key = tables.part_key(path)

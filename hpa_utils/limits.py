@@ -59,10 +59,7 @@ def select_shard(plan: list, shard: str) -> list:
 
     Several kernels, each with a shard and an output root of its own, together make the whole.
 
-    Raises
-    ------
-    ValueError
-        If the text is not two numbers 1 ≤ i ≤ n.
+    Raises ValueError if the text is not two numbers 1 ≤ i ≤ n.
     """
     if not shard:
         return plan
@@ -75,10 +72,7 @@ def select_shard(plan: list, shard: str) -> list:
 def check_disk_space(needed: int, folder: str | Path, shard: str = "") -> str:
     """Compare the bytes that this shard will write under `folder` with the free space; returns a line that says both.
 
-    Raises
-    ------
-    OSError
-        ENOSPC, if it will not fit, with the number of shards that would.
+    Raises OSError: ENOSPC, if it will not fit, with the number of shards that would.
     """
     free = free_bytes(folder)
     line = f"about {needed / 1e6:,.0f} MB to write, {free / 1e6:,.0f} MB free"

@@ -13,8 +13,10 @@ from pathlib import Path
 from hpa_utils.dataset import Dataset
 from hpa_utils.limits import OutOfTime
 from hpa_utils.paths import atomic_write, drop_temporaries, find_inputs, scoring_rerun, write_json
+from hpa_utils.settings import check_settings
 
-FORMAT = 3  # raised when a table or file between the notebooks changes its meaning
+CONFIG = {"name": str, "training_round": int, "fold": int, "n_folds": int, "crops": dict, "segmenter": str}
+FORMAT = 4  # raised when a table or file between the notebooks changes its meaning
 
 
 def begin(stage: str | Path) -> None:
@@ -40,14 +42,8 @@ def stage_name(stage: str | Path) -> str:
 def finish(stage: str | Path, configuration: dict, counts: dict, set_aside: list[dict] = ()) -> None:
     """Write the manifest of a stage that has ended well.
 
-    Parameters
-    ----------
-    configuration : dict
-        What was chosen, as JSON values.
-    counts : dict
-        What came out, for people to read.
-    set_aside : list of dict
-        `image_id`, `split`, `error`, `error_files` of each field left out.
+    `configuration` is what was chosen, as JSON values; `counts` is what came out, for people to read; `set_aside` has
+    `image_id`, `split`, `error`, `error_files` of each field left out.
     """
     content = {"format": FORMAT, "complete": True, "configuration": configuration, "counts": counts}
     write_json(Path(stage) / "manifest.json", {**content, "set_aside": list(set_aside)})
@@ -106,31 +102,29 @@ def stage_digest(stage: str | Path) -> str:
 
 
 def split_fingerprint(dataset: Dataset, split: str) -> str:
-    """Fingerprint of one split: its table and the names of its files; no times, no absolute paths."""
+    """Fingerprint of one split: its tables, and the names, sizes and times of its images (`Dataset.stamps`)."""
     table = {"train": "train.csv", "test": "sample_submission.csv"}[split]
     tables = {name: digest(dataset.root / name) for name in (table, "dataset.json")}
-    return digest([tables, dataset.files.get(split, {})])
+    return digest([tables, dataset.stamps.get(split, {})])
 
 
 def read_config(model_folder: str | Path) -> dict:
     """A model folder's ``config.json``.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If it is missing, was not written by 04_train, or by a version whose models cannot be used.
+    Raises FileNotFoundError or ValueError if it is missing, was not written by 04_train, or by a version whose models
+    cannot be used.
     """
     path = Path(model_folder) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{model_folder} is no model folder: it has no config.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         check_format(content.get("format"), path.parent)
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from None
-    missing = [name for name in ("name", "training_round", "fold", "crops", "segmenter") if name not in content]
-    if missing:
-        raise ValueError(f"{path} has no {missing[0]}: it was not written by 04_train")
+    own, crops = {name: content[name] for name in CONFIG if name in content}, {"name": str, "config": dict}
+    check_settings(own, CONFIG, path, required=CONFIG)
+    check_settings(content["crops"], crops, f"{path}: crops", required=crops)
     return content
 
 
@@ -149,5 +143,5 @@ def check_same(section: str, first: dict, second: dict, first_folder: Path, seco
         if first.get(name) != second.get(name):
             raise ValueError(
                 f"{section}.{name} is {first.get(name)} in {first_folder} but {second.get(name)} in {second_folder}: "
-                f"make the latter again with `-p 03.model={first_folder}`"
+                "run notebook 03 with `model` set to the folder of the model, which makes the crops it learned from"
             )

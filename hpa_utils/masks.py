@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from hpa_utils.arrays import check_mask
+
 
 def encode_counts(mask: np.ndarray) -> bytes:
     """COCO counts of one mask, bool (H, W)."""
+    check_mask(mask)
     return coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
 
 
@@ -40,6 +43,7 @@ def box_counts(mask: np.ndarray, y0: int, x0: int, height: int, width: int) -> b
     `height` and `width` are the field's, px. Encoding the box alone is what makes writing the masks of a 2048² field
     cheap; the result is byte for byte what `encode_counts` gives for the full-size mask.
     """
+    check_mask(mask)
     columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)
     columns[:, 1:-1] = mask.T
     steps = np.diff(columns, axis=1)

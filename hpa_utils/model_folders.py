@@ -40,22 +40,9 @@ def save_model(
 def find_models(out: str | Path, model: str | Path = "") -> list[Path]:
     """The model folders that predict together.
 
-    Parameters
-    ----------
-    out : path
-        Output root; what its ``04_train`` lacks is looked for among Kaggle's inputs.
-    model : path
-        A model folder, or a folder of them, to use instead.
-
-    Returns
-    -------
-    list of Path
-        Of each member its highest round whose planned folds are all finished.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no finished model.
+    They are, of each member, those of its highest round whose planned folds are all finished. What ``04_train`` of the
+    output root lacks is looked for among Kaggle's inputs; `model` is a model folder, or a folder of them, to use
+    instead. Raises FileNotFoundError if there is no finished model.
     """
     model = Path(model) if model else None
     if model and (model / "config.json").is_file():
@@ -65,8 +52,8 @@ def find_models(out: str | Path, model: str | Path = "") -> list[Path]:
     found = {folder.name: folder for folder in named} if model else finished_models(out)
     if not found:
         raise FileNotFoundError(
-            f"no finished model in {model or Path(out) / '04_train'}: run notebook 04 first, or name a model folder; "
-            "on Kaggle, attach the output of 04 (Add Input → Notebook)"
+            f"no finished model in {model or Path(out) / '04_train'}: run notebook 04 first, or set `model` to a model "
+            "folder; on Kaggle, attach the output of 04 (Add Input → Notebook Output)"
         )
     planned = set()
     for parent in {folder.parent for folder in found.values()}:
@@ -108,12 +95,8 @@ def out_of_fold(
 ) -> np.ndarray:
     """Scores of cells by a member's models of a round that had not seen them, float32 (n, 19), as in the crop set.
 
-    Raises
-    ------
-    FileNotFoundError
-        Naming the models of the round that are missing.
-    ValueError
-        If a model was trained on other cells, or with another number of folds.
+    Raises FileNotFoundError, naming the models of the round that are missing; ValueError if a model was trained on
+    other cells, or with another number of folds.
     """
     found, wanted = finished_models(out), [run_name(name, training_round, fold) for fold in range(n_folds)]
     missing = [one for one in wanted if one not in found]

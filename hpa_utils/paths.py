@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 COMPETITION = "hpa-single-cell-image-classification"
+HAND_MADE = "cell_scores.csv", "cell_labels.csv"  # what people saw in single cells
 REPOSITORY = Path(__file__).resolve().parent.parent
 KAGGLE_OUTPUT_BYTES = 20_000_000_000  # what a kernel may leave in its working folder
 
@@ -16,7 +17,7 @@ KAGGLE_OUTPUT_BYTES = 20_000_000_000  # what a kernel may leave in its working f
 def find_data(root: str | Path = "") -> Path:
     """The data set root: `root`, else ``HPA_DATA``, else the competition on Kaggle, else ``runs/demo/data``."""
     if root or os.environ.get("HPA_DATA"):
-        return Path(root or os.environ["HPA_DATA"])
+        return Path(root or os.environ["HPA_DATA"]).expanduser()
     mounted = find_inputs(COMPETITION)
     return mounted[0] if mounted else REPOSITORY / "runs" / "demo" / "data"
 
@@ -24,7 +25,7 @@ def find_data(root: str | Path = "") -> Path:
 def find_out(out: str | Path = "") -> Path:
     """The output root: `out`, else ``HPA_OUT``, else Kaggle's working folder, else ``runs/demo/out``."""
     if out or os.environ.get("HPA_OUT"):
-        return Path(out or os.environ["HPA_OUT"])
+        return Path(out or os.environ["HPA_OUT"]).expanduser()
     return kaggle_folder("working") if on_kaggle() else REPOSITORY / "runs" / "demo" / "out"
 
 
@@ -44,11 +45,11 @@ def find_stages(out: str | Path, name: str, extra_outputs: str | Path = "") -> l
     if not found:
         raise FileNotFoundError(
             f"no finished {name} in {Path(out)}: run notebook {name[:2]} first; on Kaggle, attach its output "
-            "(Add Input → Notebook)"
+            "(Add Input → Notebook Output)"
         )
     extra = [Path(extra_outputs) / name] if extra_outputs else []
     if extra and not (extra[0] / "manifest.json").is_file():
-        raise FileNotFoundError(f"no finished {name} in {extra_outputs}: is it an output root?")
+        raise FileNotFoundError(f"no finished {name} in {extra_outputs}: is it the output root of another data set?")
     return ([own] if found[0] == own else found) + extra
 
 
@@ -68,10 +69,10 @@ def find_only(out: str | Path, stage: str) -> str:
     if not names:
         raise FileNotFoundError(
             f"nothing finished in {Path(out) / stage}: run notebook {stage[:2]} first; on Kaggle, attach its output "
-            "(Add Input → Notebook)"
+            "(Add Input → Notebook Output)"
         )
     if len(names) > 1:
-        raise ValueError(f"{Path(out) / stage} holds {', '.join(names)}: name one of them in the parameters")
+        raise ValueError(f"{Path(out) / stage} holds {', '.join(names)}: name one of them in the parameters cell")
     return names[0]
 
 
@@ -84,6 +85,12 @@ def find_inputs(name: str) -> list[Path]:
     """Files or folders called `name` under Kaggle's input mounts, in both of its layouts, shallowest first."""
     inputs = kaggle_folder("input")
     return [path for depth in range(5) for path in sorted(inputs.glob("*/" * depth + name))] if inputs.is_dir() else []
+
+
+def find_beside(root: str | Path, name: str) -> Path:
+    """A user's file in the data set; on Kaggle, where nothing can be put there, else in any attached one."""
+    own = Path(root) / name
+    return own if own.is_file() else next(iter(find_inputs(name)), own)
 
 
 def kaggle_folder(name: str) -> Path:
@@ -119,10 +126,7 @@ def atomic_write(path: str | Path):
 
     Its name ends as that of `path` does, for writers that go by the extension, as Keras.
 
-    Raises
-    ------
-    OSError
-        ENOSPC, naming the folder and the remedy, where the disk is full.
+    Raises OSError: ENOSPC, naming the folder and the remedy, where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,4 +157,4 @@ def drop_temporaries(folder: str | Path) -> None:
 def write_json(path: str | Path, content: dict) -> None:
     """Write a JSON file in one rename."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

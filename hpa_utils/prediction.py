@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hpa_utils.arrays import check_pixels
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 
@@ -14,6 +15,7 @@ def turn(crops: np.ndarray, view: int) -> np.ndarray:
     0 as they are; 1 left and right swapped; 2 upside down; 3 both, half a turn; 4 to 7 the same of the crops
     transposed, rows for columns. So the first 1, 2, 4 or 8 are each closed under their flips and turns.
     """
+    check_pixels(crops, "crops", axes=4)
     if not view:
         return crops
     pixels = np.ascontiguousarray(crops).view(np.uint32)[..., 0]  # four planes move as one number, faster

@@ -5,6 +5,8 @@ the key of the configuration and the input that it was made from. A part whose k
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpa_utils import images
+from hpa_utils import images, masks
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.limits import OutOfTime
 from hpa_utils.paths import atomic_write
@@ -32,26 +34,13 @@ FIELDS = pa.schema(
         "error_files": pa.string(),  # SHA-256 of its files then: it is tried again when they change
     }
 )
+MEASURED = ("edge_fraction", "nucleus_edge_fraction", "nucleus_blue_mean", "nucleus_blue_std", "roundness")
+MEASURED += ("nucleus_red_ratio", "red_focus")
 CELLS = pa.schema(
-    {
-        "image_id": pa.string(),
-        "split": pa.string(),
-        "cell_id": pa.int32(),
-        "y0": pa.int32(),
-        "x0": pa.int32(),
-        "y1": pa.int32(),
-        "x1": pa.int32(),
-        "area": pa.int32(),
-        "nucleus_area": pa.int32(),
-        "edge_fraction": pa.float32(),
-        "nucleus_edge_fraction": pa.float32(),
-        "nucleus_blue_mean": pa.float32(),
-        "nucleus_blue_std": pa.float32(),
-        "roundness": pa.float32(),
-        "nucleus_red_ratio": pa.float32(),
-        "red_focus": pa.float32(),
-        "rle": pa.binary(),
-    }
+    dict.fromkeys(("image_id", "split"), pa.string())
+    | dict.fromkeys(("cell_id", "y0", "x0", "y1", "x1", "area", "nucleus_area"), pa.int32())
+    | dict.fromkeys(MEASURED, pa.float32())
+    | {"rle": pa.binary()}
 )
 
 CELL_COLUMNS = [f"p{number:02d}" for number in range(N_CLASSES)]  # probabilities of a cell, in tables of scores
@@ -76,19 +65,18 @@ def field_row(image_id: str, split: str, field: np.ndarray, n_cells: int, labels
 
 def error_row(image_id: str, split: str, labels, pixel_size: float, error: str, error_files: str) -> dict:
     """Row of the field table for a field set aside: no size, no cells, but its labels and the reason."""
-    return {
-        "image_id": image_id,
-        "split": split,
-        "height": 0,
-        "width": 0,
-        "pixel_size_um": pixel_size,
-        "n_cells": 0,
-        "labels": labels,
-        "percentiles": np.zeros(16, np.float32),
-        "blue_hash": "",
-        "error": error,
-        "error_files": error_files,
-    }
+    known = {"image_id": image_id, "split": split, "labels": labels, "pixel_size_um": pixel_size}
+    unknown = {"height": 0, "width": 0, "n_cells": 0, "percentiles": np.zeros(16, np.float32), "blue_hash": ""}
+    return {**known, **unknown, "error": error, "error_files": error_files}
+
+
+def whole_fields(fields: pd.DataFrame) -> pd.DataFrame:
+    """A cell table in which each field of a field table is one cell, number 1, as large as the field."""
+    sizes = list(zip(fields["height"], fields["width"], strict=True))
+    cells = fields[["image_id", "split"]].assign(cell_id=1, y1=fields["height"], x1=fields["width"])
+    cells["area"] = fields["height"] * fields["width"]
+    cells["rle"] = [masks.run_counts(np.array([0]), np.array([h * w]), h, w) for h, w in sizes]
+    return cells.reindex(columns=CELLS.names, fill_value=0).reset_index(drop=True)
 
 
 def write_table(path: str | Path, table: pa.Table | pd.DataFrame, metadata: dict[str, str]) -> None:
@@ -145,12 +133,7 @@ def list_parts(folders: str | Path | list[Path], split: str = "*") -> list[Path]
 def read_parts(folders: str | Path | list[Path], columns: list[str] | None = None, split: str = "*") -> pd.DataFrame:
     """All parts of a table in one or several folders, or those of one split, in the order of their names.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If two parts hold the same field.
+    Raises FileNotFoundError if there is none; ValueError if two parts hold the same field.
     """
     parts = {path: read_part(path, columns) for path in list_parts(folders, split)}
     check_disjoint({path: part["image_id"] for path, part in parts.items() if "image_id" in part})
@@ -177,12 +160,16 @@ def failed_fields(fields: pd.DataFrame) -> list[dict]:
     return fields.loc[fields["error"] != "", ["image_id", "split", "error", "error_files"]].to_dict("records")
 
 
-def check_some_left(fields: pd.DataFrame) -> None:
-    """Raise ValueError if every field of a split was set aside, with the first reason; lack of time is none."""
-    for split, of_split in fields.groupby("split"):
-        failed = [row for row in failed_fields(of_split) if not row["error"].startswith(OutOfTime.__name__)]
-        if len(failed) == len(of_split):
-            raise ValueError(f"all {len(failed)} {split} fields were set aside; the first: {failed[0]['error']}")
+def check_some_left(splits: Iterable[str], set_aside: list[dict]) -> None:
+    """Raise ValueError if every field of a split was set aside, with the first reason; lack of time is none.
+
+    `splits` has the split of each field that was tried, `set_aside` is as of `failed_fields`.
+    """
+    for split, count in Counter(splits).items():
+        reasons = [row["error"] for row in set_aside if row["split"] == split]
+        failed = [reason for reason in reasons if not reason.startswith(OutOfTime.__name__)]
+        if len(failed) == count:
+            raise ValueError(f"all {count} {split} fields were set aside; the first: {failed[0]}")
 
 
 def label_matrix(fields: pd.DataFrame) -> np.ndarray:

@@ -61,26 +61,13 @@ class Checkpoint(keras.callbacks.Callback):
     went wrong never replaces the last good state. A training that was cut and is gone on with has the losses of an
     uninterrupted one.
 
-    Parameters
-    ----------
-    path : path
-    key : str
-        Of `recipe_key`: a state with another key is not used, and that is said.
-    batches : CellBatches
-        Told which epoch begins.
-    phases : dict of str to int
-        Name of each phase, in order, and its epochs. Epochs are numbered through all of them.
-    deadline : float
-        Unix time before which the training stops at an epoch's end; 0 for none.
-    patience : int
-        Epochs without a better `val_ap` after which a phase ends, with the best epoch's weights; 0: never.
+    `key` is of `recipe_key`: a state with another key is not used, and that is said. `batches` are told which epoch
+    begins. `phases` has the name of each phase, in order, and its epochs, which are numbered through all of them.
+    `deadline` is the Unix time before which the training stops at an epoch's end, 0 for none; `patience` says after how
+    many epochs without a better `val_ap` a phase ends, with the best epoch's weights, 0 for never.
 
-    Attributes
-    ----------
-    stopped : bool
-        Whether the deadline came first.
-    history : list of dict
-        A row an epoch: `epoch` from 1, `phase`, `learning_rate`, the losses and scores, `seconds`.
+    Of its attributes, `stopped` says whether the deadline came first, and `history` has a row an epoch: `epoch` from 1,
+    `phase`, `learning_rate`, the losses and scores, `seconds`.
     """
 
     def __init__(
@@ -110,10 +97,7 @@ class Checkpoint(keras.callbacks.Callback):
     def begin(self, model: keras.Model, phase: str) -> int:
         """Begin a phase, or go on with it; call it between `compile` and `fit`.
 
-        Returns
-        -------
-        int
-            The `initial_epoch` for `fit`: that after the phase's last if it is over already.
+        Returns the `initial_epoch` for `fit`: that after the phase's last if it is over already.
         """
         self.set_model(model)
         self.phase, rows = phase, self._rows(phase)
@@ -192,12 +176,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _tell(self, row: dict, logs: dict) -> None:
         total = sum(self.phases.values())
-        left = (total - row["epoch"]) * row["seconds"]
-        left = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         scores = ", ".join(f"{name} {row[name]:.4f}" for name in logs)
-        print(
-            f"epoch {row['epoch']} of {total}, {self.phase}: {scores}, {row['seconds']:.1f} s; {left} left", flush=True
-        )
+        text = f"epoch {row['epoch']} of {total}, {self.phase}: {scores}, {row['seconds']:.1f} s"
+        if row["epoch"] < total:
+            left = (total - row["epoch"]) * row["seconds"]
+            left = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            more = "" if self.phase == list(self.phases)[-1] else "at least "  # later phases train more layers
+            text += f"; {more}{left} left"
+        print(text, flush=True)
 
 
 class Validation(keras.callbacks.Callback):

@@ -68,6 +68,21 @@ def test_all_networks_of_the_table_are_there_under_their_published_file_names():
     assert all(hasattr(keras.applications, network.builder) for network in BACKBONES.values() if network.builder)
 
 
+def test_in_training_whole_blocks_are_dropped_while_batchnorm_stays():
+    keras.utils.set_random_seed(0)
+    model, _ = build_backbone("b0", SIZE, "none")
+    unfreeze(model, 1.0)
+    drop, norm = model.get_layer("block6d_drop"), model.get_layer("stem_bn")
+    kept = np.unique(drop(np.ones((400, 1, 1, 3), np.float32), training=True), axis=0)
+    assert drop.rate == pytest.approx(0.175) and sorted(np.unique(kept).round(3)) == [0, 1.212]
+    assert all(len(np.unique(field)) == 1 for field in kept)  # a block is there for a crop, or is not
+    moments = [np.array(value) for value in norm.non_trainable_variables]
+    crops = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 4)).astype(np.float32)
+    assert not np.array_equal(*(keras.ops.convert_to_numpy(model(crops, training=True)) for _ in range(2)))
+    assert np.array_equal(*(keras.ops.convert_to_numpy(model(crops, training=False)) for _ in range(2)))
+    assert all(np.array_equal(old, new) for old, new in zip(moments, norm.non_trainable_variables))
+
+
 def test_yellow_is_scaled_by_the_means_of_red_and_green():
     mean, std = BACKBONES["b0"].preprocessing(4)
     np.testing.assert_allclose(mean, 255 * np.array([0.485, 0.456, 0.406, 0.4705]))

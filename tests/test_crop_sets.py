@@ -112,6 +112,14 @@ def test_crops_of_other_cells_are_refused(tmp_path):
             crops.check_cells(other)
 
 
+def test_a_crop_set_without_cells_is_nothing_to_learn_from(tmp_path):
+    for stage in ("02_segmentation", "03_cell_crops/16"):
+        manifest.finish(tmp_path / stage, {}, {})
+    write_crop_part(tmp_path / "03_cell_crops" / "16", {})
+    with pytest.raises(ValueError, match="crop set 16 has no cell of the train split: there is nothing to learn from"):
+        open_crops(tmp_path, "16", "train")
+
+
 def test_a_crop_set_is_opened_with_the_tables_of_its_fields(tmp_path):
     cells = cell_table({"a": 2, "b": 1, "c": 3}).assign(split="train")
     segmented = tmp_path / "out" / "02_segmentation"

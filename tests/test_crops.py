@@ -74,7 +74,10 @@ def test_a_fixed_scale_shrinks_enlarges_and_cuts_off():
     assert (cut(1.0) == 10).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("size", 8), ("size", 2000), ("margin_um", -1), ("um_per_px", 9)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("size", 8), ("size", 2000), ("size", 64.5), ("margin_um", -1), ("um_per_px", 9), ("um_per_px", float("nan"))],
+)
 def test_senseless_crops_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
         CropConfig(**{name: value})
@@ -133,6 +136,22 @@ def test_a_crop_set_holds_a_crop_of_every_cell_and_an_index_of_where_it_is(segme
     assert files == [part["bytes"] for part in done]
 
 
+def test_a_whole_field_is_one_crop_shrunk_by_averaging_and_never_masked(segmented, tmp_path):
+    dataset, stage = segmented
+    plan, done = write_all(segmented, tmp_path / "03", whole=True)
+    assert sum(part["cells"] for part in done) == 15 == sum(part.n_cells for part in plan)  # of 15 fields of two cells
+    crops = CropSet([tmp_path / "03"], "train")
+    assert crops.whole and (crops.cell_id == 1).all() and len(crops) == len(crops.image_ids) == 12
+    assert crops.um_per_px[0] == pytest.approx(0.32 * 128 / 32)
+    field = read_field(dataset.folders["train"], crops.image_ids[3])
+    expected = field.reshape(24, 4, 32, 4, 4).mean(axis=(1, 3))
+    assert (np.abs(crops.read([3])[0][4:28] - expected) <= 0.5).all() and not crops.read([3])[0][:4].any()
+    fields = tables.read_parts(stage / "fields", split="train")
+    crops.check_cells(tables.whole_fields(fields))
+    with pytest.raises(ValueError, match="belongs to another cell table"):
+        crops.check_cells(cells_of(segmented, "train"))
+
+
 def test_a_part_is_made_again_only_for_another_configuration_or_scale(segmented, tmp_path):
     plan, _ = write_all(segmented, tmp_path / "03")
     before = plan[0].path.stat().st_mtime_ns
@@ -147,6 +166,18 @@ def test_a_part_is_made_again_only_for_another_configuration_or_scale(segmented,
     rows = tables.read_part(fields).assign(pixel_size_um=np.float32(0.16))
     tables.write_table(fields, rows, {"key": tables.part_key(fields)})
     assert plan_all(segmented, tmp_path / "03")[0].key != plan[0].key
+
+
+def test_new_images_with_the_same_cells_are_cut_anew(segmented, tmp_path):
+    dataset, stage = segmented
+    before, _ = write_all(segmented, tmp_path / "03")
+    green = field_with_cells() // np.array([1, 2, 1, 1], np.uint8)  # the cells come from the other channels
+    write_field(dataset.folders["train"], "train-02", green)
+    changed = open_dataset(dataset.root), stage
+    after, _ = write_all(changed, tmp_path / "03")
+    assert [one.key == other.key for one, other in zip(before, after, strict=True)] == [False, True, True]
+    crops = CropSet([tmp_path / "03"], "train").read([4, 6])  # of train-02 and train-03
+    assert crops[0, ..., 1].max() == 30 and crops[1, ..., 1].max() == 60
 
 
 def test_a_field_that_has_gone_is_set_aside_and_tried_again(segmented, tmp_path):

@@ -21,7 +21,7 @@ def test_fields_set_aside_and_even_planes_have_no_duplicates():
 
 
 def test_the_search_in_tiles_finds_what_a_plain_comparison_finds(monkeypatch):
-    monkeypatch.setattr(duplicates, "TILE", (8, 16))
+    monkeypatch.setattr(duplicates, "BLOCK", 8)
     numbers = np.random.default_rng(0).integers(0, 2**63, 50)
     numbers[[7, 21, 49]] = numbers[3] ^ np.array([1, 2, 4])
     hashes = [f"{number:016x}" for number in numbers]

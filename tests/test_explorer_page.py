@@ -121,26 +121,30 @@ def test_pictures_are_shrunk_to_the_side_of_the_page_and_outlines_with_them():
     assert found["size"] == [512 * page.UNITS, 1024 * page.UNITS]
     points = points_of(found["cells"][0]["path"])
     assert points[:, 1].min() == 512 * page.UNITS
-    assert decoded(found["green"]).ndim == 2
+    assert found["width_um"] == pytest.approx(1024 * 0.08)
+    for plane in found["planes"].values():
+        height, width = decoded(plane).shape  # grey; of noise it is smaller, to keep to its budget
+        assert height == 2 * width <= 1024
     assert max(decoded(found["thumbnail"]).shape) == 96
 
 
-def test_the_picture_has_red_where_the_red_channel_is_bright():
+def test_each_channel_is_a_grey_picture_of_its_own():
     field = np.zeros((64, 64, 4), np.uint8)
-    field[:, :32, 0] = 200
-    picture = decoded(describe_field(field, np.zeros((64, 64), np.uint16), "a", [], np.zeros((0, 19)))["colour"])
-    blue, green, red = picture[32, 10]
-    assert red > 150 and blue < 30 and green < 30
-    assert picture[32, 50].max() < 30
+    field[:, :32, 0] = field[:, 32:, 3] = 200
+    planes = describe_field(field, np.zeros((64, 64), np.uint16), "a", [], np.zeros((0, 19)))["planes"]
+    left, right = ({name: decoded(plane)[32, at] > 150 for name, plane in planes.items()} for at in (10, 50))
+    assert left == {"red": True, "green": False, "blue": False, "yellow": False}
+    assert right == {"red": False, "green": False, "blue": False, "yellow": True}
 
 
 def test_what_is_not_predicted_or_not_known_is_null():
     confidences = np.array([[np.nan] * 19, [0.123456] * 19])
     truth = np.array([[-1] * 19, [1] + [0] * 17 + [-1]])
-    found = described(cell_ids=[1, 2], confidences=confidences, field_labels=np.full(19, -1), truth=truth)
+    known = {"field_labels": np.full(19, -1), "truth": truth, "places": [[np.nan, np.nan], [-1.23456, 2]]}
+    found = described(cell_ids=[1, 2], confidences=confidences, **known)
     first, second = found["cells"]
-    assert first["p"] is None and first["t"] is None and found["labels"] is None
-    assert second["p"] == [0.1235] * 19 and second["t"] == truth[1].tolist()
+    assert first["p"] is first["t"] is first["m"] is found["labels"] is None
+    assert second["p"] == [0.1235] * 19 and second["t"] == truth[1].tolist() and second["m"] == [-1.235, 2]
 
 
 def test_labels_of_the_field_are_class_numbers():
@@ -158,7 +162,7 @@ def test_arrays_that_do_not_belong_together_are_refused_by_name():
 
 def test_fields_are_described_with_their_own_cells_and_those_that_cannot_be_read_are_left_out(tiny_dataset):
     (tiny_dataset / "test" / "test-0_red.png").write_bytes(b"torn")
-    sizes = {"split": "test", "height": 96, "width": 128, "labels": [np.full(19, -1)] * 3}
+    sizes = {"split": "test", "height": 96, "width": 128, "labels": [np.full(19, -1)] * 3, "pixel_size_um": 0.5}
     fields = pd.DataFrame({"image_id": ["test-0", "test-1", "test-2"], **sizes})
     cells = pd.DataFrame({"image_id": ["test-1", "test-1"], "cell_id": [1, 2]})
     masks = np.zeros((2, 96, 128), bool)
@@ -167,7 +171,7 @@ def test_fields_are_described_with_their_own_cells_and_those_that_cannot_be_read
     confidences = np.stack([np.full(19, 0.25), np.full(19, 0.5)])
     with pytest.warns(UserWarning, match="not on the page: .*test-0_red.png"):
         found = list(describe_fields(open_dataset(tiny_dataset), fields, cells, confidences, None))
-    assert [field["id"] for field in found] == ["test-1", "test-2"]
+    assert [(field["id"], field["width_um"]) for field in found] == [("test-1", 64), ("test-2", 64)]
     assert [(cell["id"], cell["p"][0], cell["t"]) for cell in found[0]["cells"]] == [(1, 0.25, None), (2, 0.5, None)]
     assert points_of(found[0]["cells"][1]["path"]).min(axis=0).tolist() == [500, 400]
     assert found[1]["cells"] == []
@@ -176,9 +180,10 @@ def test_fields_are_described_with_their_own_cells_and_those_that_cannot_be_read
 def test_the_picture_gets_smaller_until_it_keeps_to_its_budget():
     noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     smooth = np.full((1024, 1024, 3), 90, np.uint8)
-    assert len(within(noise, page.COLOUR_BYTES)) <= page.COLOUR_BYTES
-    assert max(decoded(within(noise, page.COLOUR_BYTES)).shape) < 1024
-    assert max(decoded(within(smooth, page.COLOUR_BYTES)).shape) == 1024
+    budget = page.BYTES["green"]
+    assert len(within(noise, budget)) <= budget
+    assert max(decoded(within(noise, budget)).shape) < 1024
+    assert max(decoded(within(smooth, budget)).shape) == 1024
 
 
 def test_fifty_fields_of_nothing_but_noise_stay_under_20_mb(tmp_path):
@@ -211,7 +216,7 @@ def test_the_page_refers_to_nothing_outside_itself(tmp_path):
 
 def test_a_page_of_no_fields_is_written(tmp_path):
     write_page(tmp_path / "report.html", [], "nothing")
-    assert [kind for kind, _ in written_blocks(tmp_path / "report.html")] == ["classes"]
+    assert [kind for kind, _ in written_blocks(tmp_path / "report.html")] == ["page"]
 
 
 def test_a_failure_midway_leaves_the_earlier_page(tmp_path):

@@ -31,7 +31,8 @@ def fields(with_truth=True):
     """Four fields of 200²; cells are squares of 60 px from (20, 20), (120, 120).
 
     alpha 1: Golgi 0.9, is Golgi. alpha 2: nucleoplasm 0.8, Golgi 0.3, is Golgi. The hostile one's cell 1:
-    Golgi 0.2, is nucleoplasm. "not predicted" has one cell, "empty" has none.
+    Golgi 0.2, is nucleoplasm. "not predicted" has one cell, "empty" has none. On the map of cells those of alpha lie
+    left, below and above, the hostile one's right above. A pixel is 0.5 µm in alpha.
     """
     two = np.zeros((200, 200), np.uint16)
     two[20:80, 20:80], two[120:180, 120:180] = 1, 2
@@ -39,9 +40,10 @@ def fields(with_truth=True):
     field = np.where(two[..., None] > 0, (0, 200, 0, 0), (0, 0, 200, 0)).astype(np.uint8)  # green cells on blue
     alpha = np.stack([confidences(c7=0.9, c0=0.5), confidences(c0=0.8, c7=0.3)])
     truth = {"truth": np.stack([one_hot(GOLGI), one_hot(GOLGI)])} if with_truth else {}
+    truth |= {"pixel_size_um": 0.5, "places": [[0, 0], [0, 4]]}
     yield describe_field(field, two, "alpha", [1, 2], alpha, one_hot(GOLGI), **truth)
     truth = {"truth": one_hot(NUCLEOPLASM)[None]} if with_truth else {}
-    yield describe_field(field, one, HOSTILE, [1], confidences(c7=0.2)[None], **truth)
+    yield describe_field(field, one, HOSTILE, [1], confidences(c7=0.2)[None], places=[[4, 4]], **truth)
     yield describe_field(field, one, "not predicted", [1], np.full((1, 19), np.nan))
     yield describe_field(field, np.zeros_like(one), "empty", [], np.zeros((0, 19)))
 
@@ -62,7 +64,7 @@ def browser():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    write_page(folder / "report.html", fields(), "Cells & <fields>")
+    write_page(folder / "report.html", fields(), "Cells & <fields>", "PCA")
     write_page(folder / "without_truth.html", fields(with_truth=False), "Cells")
     write_page(folder / "nothing.html", [], "No fields")
     return folder
@@ -105,6 +107,13 @@ def point_at(page, x, y):
     page.mouse.move(*place(page, x, y))
 
 
+def colour_at(page, x, y):
+    """The colour on the screen, red, green, blue, at the pixel (x, y) of the shown field."""
+    screen = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    left, top = place(page, x, y)
+    return screen[round(top), round(left), ::-1].astype(int)
+
+
 def value_of(page, number):
     return page.inner_text(f"#bars tr[data-class='{number}'] .value")
 
@@ -140,10 +149,8 @@ def test_pointing_at_a_cell_shows_its_confidences_and_its_truth(visit):
 def test_the_picture_lies_under_its_outlines(visit):
     page = visit()
     page.keyboard.press("o")
-    shown = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     for x, y, inside in ((24, 24, True), (76, 76, True), (124, 124, True), (176, 176, True), (16, 16, False)):
-        left, top = place(page, x, y)
-        blue, green, _ = shown[round(top), round(left)]
+        _, green, blue = colour_at(page, x, y)
         assert (green > blue) == inside
 
 
@@ -225,11 +232,16 @@ def test_cells_outside_the_filter_are_dimmed(visit):
 
 def test_a_class_that_nobody_predicts_says_so(visit):
     page = visit()
+    assert not page.is_visible("#nothing")
     page.select_option("#class", str(SPINDLE))
-    assert page.inner_text("#count").startswith("No cell of 4 cells in 4 fields: Mitotic spindle")
-    assert visible_fields(page) == []
+    assert page.inner_text("#count") == "No cell of 4 cells in 4 fields"
+    assert page.inner_text("#nothing-why") == "No cell is left: Mitotic spindle predicted (the most confident class)."
+    assert visible_fields(page) == [] and not page.is_visible("#picture")
     page.fill("#least", "0.5")
-    assert page.inner_text("#count").endswith("The highest confidence is 0.010.")
+    assert page.inner_text("#nothing-why").endswith("The highest confidence is 0.010.")
+    page.click("#clear-too")
+    assert page.is_visible("#picture") and not page.is_visible("#nothing")
+    assert count(page).startswith("4 cells in 4 fields")
 
 
 def test_keys_step_through_fields_and_cells_and_escape_lets_go(visit):
@@ -278,17 +290,189 @@ def test_keys_in_a_form_control_are_left_to_it(visit):
     page.keyboard.press("ArrowRight")
     page.keyboard.type("g0.5n")
     assert page.inner_text("#field-name") == "alpha"
-    assert page.get_attribute("#channel", "aria-pressed") == "false"
+    assert page.is_checked("#red")
 
 
-def test_g_and_o_switch_the_channel_and_the_outlines_as_their_buttons_do(visit):
+def test_channels_are_switched_by_their_boxes_and_keys_and_one_alone_is_white(visit):
     page = visit()
-    colour = page.get_attribute("#picture image", "href")
+    page.keyboard.press("o")
+    red, green, blue = colour_at(page, 50, 50)  # a cell: protein alone
+    assert green > 180 and max(red, blue) < 60
+    red, green, blue = colour_at(page, 100, 100)  # around it: blue alone
+    assert blue > 180 and blue > 2 * red
+    page.uncheck("#blue")
+    assert colour_at(page, 100, 100).max() < 40
+    page.keyboard.press("3")
+    assert colour_at(page, 100, 100)[2] > 180
     page.keyboard.press("g")
-    assert page.get_attribute("#picture image", "href") != colour
-    page.click("#channel")
-    assert page.get_attribute("#picture image", "href") == colour
-    stroke = "getComputedStyle(document.querySelector('#picture path')).stroke"
+    assert not page.is_checked("#red") and page.is_checked("#green")
+    assert colour_at(page, 50, 50).min() > 180 and colour_at(page, 100, 100).max() < 40
+    page.keyboard.press("g")
+    assert page.is_checked("#red") and page.is_checked("#blue")
+
+
+def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves_the_picture_without_choosing(visit):
+    page = visit()
+    point_at(page, 150, 150)
+    before = place(page, 150, 150)
+    page.mouse.wheel(0, -500)
+    page.wait_for_function("picture.classList.contains('zoomed')")
+    assert place(page, 150, 150) == pytest.approx(before, abs=4)  # the event knows whole pixels
+    page.mouse.down()
+    page.mouse.move(before[0] + 40, before[1] + 30, steps=4)
+    page.mouse.up()
+    assert place(page, 150, 150) == pytest.approx((before[0] + 40, before[1] + 30), abs=6)
+    assert page.get_attribute("#cells button[data-cell='1']", "aria-pressed") == "false"
+    page.keyboard.press("0")
+    assert page.locator("#picture.zoomed").count() == 0
+
+
+def test_keys_zoom_to_the_chosen_cell_and_stepping_brings_the_next_into_view(visit):
+    page = visit()
+    page.keyboard.press("j")
+    for _ in range(4):
+        page.keyboard.press("+")
+    frame = page.locator("#picture").bounding_box()
+
+    def is_in_view(x, y):
+        left, top = place(page, x, y)
+        return 0 <= left - frame["x"] <= frame["width"] and 0 <= top - frame["y"] <= frame["height"]
+
+    assert is_in_view(50, 50) and not is_in_view(150, 150)
+    page.keyboard.press("j")
+    assert is_in_view(150, 150) and not is_in_view(50, 50)
+
+
+def test_the_scale_bar_is_as_long_as_it_says_at_every_zoom(visit):
+    page = visit()
+    lengths = []
+    for _ in range(3):
+        um = float(page.locator("#picture .scale-bar text").text_content().removesuffix(" µm"))
+        width = page.evaluate("document.querySelector('#picture .scale-bar rect').getBoundingClientRect().width")
+        pixels = place(page, um / 0.5, 0)[0] - place(page, 0, 0)[0]
+        assert width == pytest.approx(pixels, abs=2)
+        lengths.append(um)
+        for _ in range(3):
+            page.keyboard.press("+")
+    assert lengths == sorted(set(lengths), reverse=True)
+
+
+def test_a_click_on_the_map_chooses_a_cell_and_opens_its_field(visit):
+    page = visit()
+    page.keyboard.press("m")
+    assert page.is_visible("#map") and not page.is_visible("#picture")
+    assert page.inner_text("#map-legend").endswith("Golgi 2nucleoplasm 1")
+    box = page.locator("#dots path").nth(2).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2 + 6, box["y"] + box["height"] / 2)  # near it is near enough
+    assert (page.inner_text("#field-name"), page.inner_text("#cell-name")) == (HOSTILE, "Cell 1")
+    page.select_option("#class", str(NUCLEOPLASM))
+    assert page.locator("#dots path.dim").count() == 2
+    page.click("#map-button")
+    assert page.is_visible("#picture")
+
+
+def test_a_page_without_places_has_no_map(visit):
+    page = visit("nothing.html")
+    page.keyboard.press("m")
+    assert not page.is_visible("#map-button") and not page.is_visible("#map")
+
+
+def test_right_false_and_not_judged_differ_in_line_and_in_sign(visit):
+    page = visit()
+    page.select_option("#class", str(GOLGI))
+    style = """number => { const { stroke, strokeDasharray } =
+        getComputedStyle(document.querySelector(`#outlines-drawn [data-cell='${number}']`));
+        return [stroke, strokeDasharray] }"""
+    drawn = {"right": page.evaluate(style, 0), "missed": page.evaluate(style, 1)}
+    page.click("#clear")
+    drawn["false"] = page.evaluate(style, 1)
+    page.click("#fields li:nth-child(3) button")
+    drawn["unpredicted"] = page.evaluate(style, 0)
+    for part in (0, 1):
+        assert len({look[part] for look in drawn.values()}) == 4
+    page.click("#fields li:nth-child(1) button")
+    signs = page.locator("#legend span").all_inner_texts()
+    assert signs == ["✓ right", "✗ false", "– not judged"]
+
+
+def test_a_field_names_the_classes_predicted_in_it(visit):
+    page = visit()
+    names = page.locator("#fields .predicted")
+    assert names.all_inner_texts()[:2] == ["nucleoplasm 1, Golgi 1", "Golgi 1"]
+    page.fill("#least", "0.25")
+    assert names.first.inner_text() == "nucleoplasm 2, Golgi 2"
+
+
+def test_the_place_among_the_fields_is_told_and_the_arrows_end_with_them(visit):
+    page = visit()
+    assert page.inner_text("#position") == "1 of 4"
+    assert page.is_disabled("#previous") and page.is_enabled("#next")
+    for _ in range(3):
+        page.keyboard.press("n")
+    assert page.inner_text("#position") == "4 of 4"
+    assert page.is_enabled("#previous") and page.is_disabled("#next")
+    page.select_option("#class", str(GOLGI))
+    assert page.inner_text("#position") == "1 of 2"
+
+
+def test_steps_are_told_to_screen_readers_and_lists_are_one_stop_of_the_tab_key(visit):
+    page = visit()
+    page.keyboard.press("j")
+    told = page.locator("[aria-live=polite]")
+    assert told.text_content().startswith("Cell 1, 1 of 2. Most confident: Golgi apparatus.")
+    assert told.text_content().endswith("Judged: right.")
+    page.keyboard.press("n")
+    assert told.text_content() == f"Field 2 of 4, {HOSTILE}, 1 cell. Predicted: Golgi 1."
+    for within in ("#fields", "#cells"):
+        assert page.locator(f"{within} button[tabindex='0']").count() == 1
+    page.focus("#fields button[tabindex='0']")
+    page.keyboard.press("n")
+    assert page.evaluate("document.activeElement.closest('li').dataset.place") == "2"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_controls_and_bars_stand_out_three_to_one(visit, scheme):
+    page = visit(color_scheme=scheme)
+    page.keyboard.press("j")
+    colours = page.evaluate(
+        """() => [['#class', 'borderTopColor'], ['#least', 'borderTopColor'], ['#outlines', 'borderTopColor'],
+        ['#next', 'borderTopColor'], ['#cells button', 'borderTopColor'], ['.bar-cell div', 'backgroundColor'],
+        ['#cell-note', 'color'], ['#cells .right', 'color']].map(([where, what]) =>
+        getComputedStyle(document.querySelector(where))[what])"""
+    )
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ratios = [contrast(colour, paper) for colour in colours]
+    assert min(ratios) >= 3, ratios
+
+
+def contrast(one, other):
+    """The contrast of two CSS colours as WCAG defines it, 1…21."""
+    light = []
+    for text in (one, other):
+        rgb = np.array([float(part) for part in text[text.index("(") + 1 : -1].split(",")[:3]]) / 255
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        light.append(linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return max(light) / min(light)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_nothing_is_wider_than_the_window_and_bars_have_room(visit, width, scheme):
+    page = visit(width=width, height=900, color_scheme=scheme)
+    page.keyboard.press("j")
+    for key in ("", "m"):
+        if key:
+            page.keyboard.press(key)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for name in ("#map-button", "#outlines", "#yellow", "#whole"):
+            box = page.locator(name).bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+    assert page.locator("#bars .bar-cell").first.bounding_box()["width"] >= 100
+
+
+def test_o_switches_the_outlines_as_their_button_does(visit):
+    page = visit()
+    stroke = "getComputedStyle(document.querySelector('#outlines-drawn path')).stroke"
     assert page.evaluate(stroke) != "none"
     page.keyboard.press("o")
     assert page.evaluate(stroke) == "none"
@@ -320,11 +504,13 @@ def test_classes_are_in_fixed_order_or_most_confident_first(visit):
 
 def test_cells_can_be_reached_by_tab_and_pressed(visit):
     page = visit()
-    page.focus("#outlines")
-    page.keyboard.press("Tab")
+    page.focus("#whole")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
+    assert page.inner_text("#cell-name") == "Cell 1"
+    page.keyboard.press("ArrowDown")
     assert page.inner_text("#cell-name") == "Cell 2"
+    assert page.evaluate("document.activeElement.textContent") == "2 ✗"
 
 
 def test_odd_cases_are_named(visit):

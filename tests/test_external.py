@@ -46,7 +46,9 @@ def external(simulated, tmp_path_factory):
     return root
 
 
-def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path, capsys):
+def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(
+    external, finished_run, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "out"
     options = {"data": str(external), "out": str(out), "preset": "quick"}
     run_notebooks(**options, notebooks="02,03", assignments=(f"exclude_seen_in={finished_run}",))
@@ -56,6 +58,12 @@ def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(externa
     mine, theirs = (len(CropSet([root / "03_cell_crops" / "64"], "train").image_ids) for root in (out, finished_run))
     together, fields, _ = open_crops(out, "64", "train", finished_run)
     assert len(together.image_ids) == mine + theirs and fields["image_id"].tolist() == together.image_ids.tolist()
+    (tmp_path / "input").mkdir()  # on Kaggle both are attached, and nothing is named
+    for name, root in (("hpa-public", out), ("hpa-03-cell-crops", finished_run)):
+        (tmp_path / "input" / name).symlink_to(root)
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
+    assert set(open_crops(tmp_path / "empty", "64", "train")[0].image_ids) == set(together.image_ids)
+    monkeypatch.delenv("HPA_KAGGLE")
     assert 1 <= fields["image_id"].str.startswith("own-").sum() <= 4
     given = (f"extra_outputs={finished_run}", f"deadline={time.time()}")  # it stops after its first epoch
     run_notebooks(**options, notebooks="04", assignments=given)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_utils.weak_labels.folds import assign_folds, field_groups, read_samples, split_fields
+from hpa_utils.weak_labels.folds import assign_folds, field_groups, find_samples, read_samples, split_fields
 
 
 def labels_of(counts):
@@ -80,7 +80,7 @@ def test_the_table_of_samples_is_read_and_checked(tmp_path):
     with pytest.raises(ValueError, match="ID 'a' stands there more than once"):
         read_samples(path)
     path.write_text("ID,well\na,1\n")
-    with pytest.raises(ValueError, match="has no column sample"):
+    with pytest.raises(ValueError, match="samples.csv, row 1: no column sample"):
         read_samples(path)
 
 
@@ -90,10 +90,11 @@ def test_the_fields_of_a_table_are_split_with_their_duplicates_and_the_samples_o
     hashes[1] = hashes[0]
     ids = [f"field-{number:02d}" for number in range(40)]
     table = pd.DataFrame({"image_id": ids, "blue_hash": hashes, "labels": list(labels_of({0: 20, 16: 20}))})
+    assert find_samples(tmp_path) is None
     (tmp_path / "samples.csv").write_text("\n".join(["ID,sample", *(f"{image_id},well" for image_id in ids[5:15]), ""]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fold, grouped = split_fields(table, 4, 0), split_fields(table, 4, 0, str(tmp_path / "samples.csv"))
+        fold, grouped = split_fields(table, 4, 0, ""), split_fields(table, 4, 0, find_samples(tmp_path))
     assert fold[0] == fold[1] and grouped[0] == grouped[1]
     assert len(set(fold[5:15])) > 1 and len(set(grouped[5:15])) == 1
     assert set(fold) == set(grouped) == set(range(4))

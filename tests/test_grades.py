@@ -4,7 +4,15 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks
-from hpa_utils.weak_labels.grades import graded_cells, match_grades, read_grades, use_grades, visible
+from hpa_utils.weak_labels.grades import (
+    graded_cells,
+    match_grades,
+    match_points,
+    read_grades,
+    read_points,
+    use_grades,
+    visible,
+)
 
 
 def write(path, *rows, header="ID,mask_label,label,score,source"):
@@ -95,6 +103,43 @@ def test_a_data_set_may_have_grades_or_none(tmp_path):
     write_mask(tmp_path / "masks")
     matched, unmatched = graded_cells(tmp_path, *our_cells())
     assert matched.to_numpy().tolist() == [["a", 2, 2, 1.0, "me"]] and unmatched.empty
+
+
+def write_points(path, *rows):
+    return write(path, *rows, header="ID,y,x,label,shown")
+
+
+def test_a_point_is_given_to_the_cell_it_lies_in_and_the_others_are_reported(tmp_path):
+    rows = ("a,5,5,11,1", "a,14,34,11,0", "a,0,0,11,1", "a,5,40,11,1", "a,20,5,11,1", "b,5,5,11,1", "a,14.6,25,2,1")
+    matched, unmatched = match_points(read_points(write_points(tmp_path / "cell_labels.csv", *rows)), *our_cells())
+    assert matched[["cell_id", "label", "score"]].to_numpy().tolist() == [[1, 11, 1], [2, 2, 1], [2, 11, 0]]
+    assert unmatched[["image_id", "y", "x", "reason"]].to_numpy().tolist() == [
+        ["a", 0, 0, "no cell at this point"],
+        ["a", 5, 40, "outside its field"],
+        ["a", 20, 5, "outside its field"],
+        ["b", 5, 5, "its field has no cells here"],
+    ]
+
+
+@pytest.mark.parametrize("row", ["a,-1,5,11,1", "a,5,x,11,1", "a,5,5,19,1", "a,5,5,11,yes", "a,5,5,11,2"])
+def test_what_cannot_be_a_point_is_named(tmp_path, row):
+    expected = "row 3: expected y and x in px from 0, a label 0…18 and shown 1 or 0, found " + row.split(",", 1)[1][:2]
+    with pytest.raises(ValueError, match=expected):
+        read_points(write_points(tmp_path / "cell_labels.csv", "a,1,2,1,1", row))
+
+
+def test_points_come_beside_grades_and_on_kaggle_from_an_attached_file(tmp_path, monkeypatch):
+    root, attached = tmp_path / "data", tmp_path / "input" / "my-labels"
+    (root / "masks").mkdir(parents=True)
+    attached.mkdir(parents=True)
+    write(root / "cell_scores.csv", "a,7,2,0.5,me")
+    write_mask(root / "masks")
+    write_points(attached / "cell_labels.csv", "a,10,30,2,1", "a,10,10,11,1", "c,1,1,2,1")
+    assert len(graded_cells(root, *our_cells())[0]) == 1
+    monkeypatch.setenv("HPA_KAGGLE", str(tmp_path))
+    matched, unmatched = graded_cells(root, *our_cells())
+    assert matched.to_numpy().tolist() == [["a", 1, 11, 1.0, "points"], ["a", 2, 2, 0.75, "me+points"]]
+    assert unmatched["image_id"].tolist() == ["c"]
 
 
 def matched_of(*rows):

@@ -4,6 +4,7 @@ import pytest
 from conftest import write_field
 
 from hpa_utils import images
+from hpa_utils.dataset import CHANNELS
 
 
 @pytest.fixture
@@ -20,6 +21,21 @@ def test_channels_come_in_the_order_red_green_blue_yellow(tmp_path, field):
 
 def test_sixteen_bit_is_brought_to_eight(tmp_path, field):
     write_field(tmp_path, "a", field.astype(np.uint16) * 257)
+    assert (images.read_field(tmp_path, "a") == field).all()
+
+
+def test_twelve_bit_in_files_of_sixteen_is_brought_to_eight(tmp_path, field):
+    twelve = ((field.astype(np.uint32) * 4095 + 127) // 255).astype(np.uint16)
+    write_field(tmp_path, "a", twelve)
+    names = {channel: f"a_{channel}.png" for channel in CHANNELS}
+    assert (images.read_field(tmp_path, "a", names, bit_depth=12) == field).all()
+    assert images.read_field(tmp_path, "a", names, bit_depth=16).max() == 16
+    with pytest.raises(ValueError, match=r"a_\w+.png holds values up to [34],\d+, beyond the 8 bit"):
+        images.read_field(tmp_path, "a", names, bit_depth=8)
+
+
+def test_eight_bit_in_files_of_sixteen_stays_as_it_is(tmp_path, field):
+    write_field(tmp_path, "a", field.astype(np.uint16))
     assert (images.read_field(tmp_path, "a") == field).all()
 
 

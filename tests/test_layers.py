@@ -13,7 +13,7 @@ LAYERS = {
     "RandomRightAngles": {},
     "RandomTurn": {"amount": 180},
     "RandomScale": {"amount": 0.2},
-    "RandomGreen": {"amount": 0.3},
+    "RandomBrightness": {"amount": 0.4},
     "RandomBlur": {"amount": 1.5},
     "RandomNoise": {"amount": 10},
 }
@@ -117,7 +117,7 @@ def test_xla_computes_the_same_as_without_it():
         np.testing.assert_allclose(found, function(crops), rtol=1e-3, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["RandomGreen", "RandomBlur", "RandomNoise"])
+@pytest.mark.parametrize("name", ["RandomBrightness", "RandomBlur", "RandomNoise"])
 def test_masked_pixels_stay_black(name):
     crops = round_cells()
     lit = crops > 0
@@ -132,10 +132,23 @@ def test_right_angles_give_the_eight_variants_of_a_crop_and_no_other():
     assert (found.sum(axis=(1, 2)) == [200, 100, 50, 25]).all()
 
 
-def test_green_alone_gets_another_brightness_within_its_range():
-    factor = changed("RandomGreen", crops_with_one_pixel())[:, 0, 1] / [200, 100, 50, 25]
-    assert (factor[:, [0, 2, 3]] == 1).all()
-    assert 0.74 < factor[:, 1].min() < 0.8 and 1.25 < factor[:, 1].max() < 1.35  # exp(±0.3)
+def test_each_channel_gets_another_gain_and_contrast_within_its_range():
+    crops = np.zeros((300, 4, 4, 4), np.float32)
+    crops[:, 0, 0], crops[:, 0, 1] = 255 * np.exp(-1.0), 255 * np.exp(-2.0)
+    lower, higher = (np.log(changed("RandomBrightness", crops)[:, 0, pixel] / 255) for pixel in (1, 0))
+    power = higher - lower  # the logarithms 1 apart before, × the power now
+    gain = higher + power
+    assert np.exp(-0.2) < power.min() < 0.84 and 1.19 < power.max() < np.exp(0.2)
+    assert -0.4 < gain.min() < -0.36 and gain.max() <= 0.4
+    assert abs(np.corrcoef(gain.T)[0, 1]) < 0.2
+
+
+def test_green_stands_where_a_channel_is_not_shown():
+    crop = np.full((1, 2, 2, 4), [10, 20, 30, 40], np.uint8)
+    assert np.asarray(model.Channels("green, blue")(crop))[0, 0, 0].tolist() == [20, 20, 30, 20]
+    assert np.asarray(model.Channels()(crop))[0, 0, 0].tolist() == [10, 20, 30, 40]
+    with pytest.raises(ValueError, match="channels: 'cyan' is none of red, green, blue, yellow"):
+        model.Channels("cyan")
 
 
 def test_a_turn_by_a_right_angle_is_exact():

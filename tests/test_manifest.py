@@ -1,8 +1,11 @@
 import json
+import re
 
 import pytest
+from conftest import field_with_cells, write_field
 
 from hpa_utils import manifest, paths
+from hpa_utils.crops import crop_set_of
 from hpa_utils.dataset import open_dataset
 
 
@@ -10,13 +13,34 @@ def test_a_model_folder_says_what_it_lacks(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no model folder: it has no config.json"):
         manifest.read_config(tmp_path)
     paths.write_json(tmp_path / "config.json", {"format": manifest.FORMAT, "name": "b0"})
-    with pytest.raises(ValueError, match="has no training_round: it was not written by 04_train"):
+    with pytest.raises(ValueError, match="config.json: no key training_round; expected a whole number"):
         manifest.read_config(tmp_path)
 
 
 def test_what_another_version_wrote_is_refused(tmp_path):
     paths.write_json(tmp_path / "config.json", {"format": 2, "crops": {}, "training": {}, "segmenter": "watershed"})
-    with pytest.raises(ValueError, match="written by another version .format 2, this one has 3.*another output root"):
+    with pytest.raises(ValueError, match="written by another version .format 2, this one has 4.*another output root"):
+        manifest.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("crops", "message"),
+    [
+        (None, "crops is null; expected an object"),
+        ({"name": "64"}, "config.json: crops: no key config"),
+        ({"name": "64", "config": {"size": 64.5}}, "config.json: crops.config: size is 64.5; expected a whole number"),
+        ({"name": "64", "config": {"size": "64"}}, 'config.json: crops.config: size is "64"; expected a whole number'),
+        ({"name": "64", "config": {"side": 64}}, "config.json: crops.config: unknown key side; did you mean size?"),
+        ({"name": "64", "config": {"size": 8}}, "size is 8; expected a crop of 16…1024 px"),
+    ],
+)
+def test_a_models_settings_are_checked_by_name_and_type(tmp_path, crops, message):
+    config = {"name": "b0", "training_round": 1, "fold": 0, "n_folds": 5, "segmenter": "watershed", "crops": crops}
+    paths.write_json(tmp_path / "config.json", {"format": manifest.FORMAT, **config})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        crop_set_of(tmp_path)
+    paths.write_json(tmp_path / "config.json", {"format": manifest.FORMAT, **config, "fold": "0"})
+    with pytest.raises(ValueError, match='fold is "0"; expected a whole number'):
         manifest.read_config(tmp_path)
 
 
@@ -68,6 +92,12 @@ def test_the_place_of_a_data_set_is_not_in_its_fingerprint(tiny_dataset, tmp_pat
     before = manifest.split_fingerprint(open_dataset(tiny_dataset), "train")
     moved = tiny_dataset.rename(tmp_path / "moved")
     assert manifest.split_fingerprint(open_dataset(moved), "train") == before
+
+
+def test_new_images_under_old_names_are_another_input(tiny_dataset):
+    before = manifest.split_fingerprint(open_dataset(tiny_dataset), "train")
+    write_field(tiny_dataset / "train", "train-00", field_with_cells()[::-1])
+    assert manifest.split_fingerprint(open_dataset(tiny_dataset), "train") != before
 
 
 def test_a_failed_replacement_leaves_what_was_there(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from made_crops import plain_crops, write_crop_part
 
 from hpa_utils import manifest, tables
-from hpa_utils.inference import load_network, open_parts, predict_part
+from hpa_utils.inference import load_network, open_parts, open_sets, predict_part
 from hpa_utils.model import FieldNormalisation
 from hpa_utils.model_folders import PLAN, choose_models, find_models, out_of_fold, save_model
 from hpa_utils.paths import run_name, write_json
@@ -95,7 +95,7 @@ def test_models_of_another_version_are_refused_with_a_clear_word(tmp_path):
     with pytest.raises(ValueError, match="old was written by another version"):
         find_models(tmp_path, old)
     write_json(old / "config.json", {"format": manifest.FORMAT})
-    with pytest.raises(ValueError, match="config.json has no name: it was not written by 04_train"):
+    with pytest.raises(ValueError, match="config.json: no key name; expected text"):
         find_models(tmp_path, old)
 
 
@@ -182,6 +182,19 @@ def test_parts_know_their_cells_and_refuse_other_cells_and_crops(run):
     other = config_of(crops={"name": "16", "config": {"size": 32}})
     with pytest.raises(ValueError, match=r"crops.size is 32 in model m but 16 in .*16"):
         open_parts(out, other, "train", fields, cells)
+
+
+def test_crop_sets_of_cells_come_before_those_of_whole_fields_which_alone_are_refused(run):
+    out, _, fields, cells = run
+    whole = config_of("w", crops={"name": "0", "config": {"size": 16, "whole": True}})
+    folder, table = out / "03_cell_crops" / "0", fields.assign(split="train", height=20, width=30)
+    fingerprint = tables.cells_fingerprint(tables.whole_fields(table))
+    write_crop_part(folder, {image_id: plain_crops(1) for image_id in table["image_id"]}, fingerprint=fingerprint)
+    manifest.finish(folder, {"crops": whole["crops"]}, {})
+    sets = open_sets(out, [whole, config_of(), config_of("n")], "train", table, cells)
+    assert list(sets) == ["16", "0"] and sets["0"][0].rows.tolist() == [0, 1, 2, 3]  # of the field table
+    with pytest.raises(ValueError, match="all models look at whole fields"):
+        open_sets(out, [whole], "train", table, cells)
 
 
 def test_predictions_of_a_part_are_kept_and_read_again_only_for_the_same_model_and_view(run, tmp_path):

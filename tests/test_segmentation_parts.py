@@ -74,6 +74,20 @@ def test_a_field_that_cannot_be_read_is_set_aside_until_its_files_change(plan, t
     assert not tables.failed_fields(read(plan()[0])) and len(read(plan()[0], "cells")) == 16
 
 
+def test_new_images_under_old_names_are_segmented_anew(plan, tiny_dataset):
+    segment_part(plan()[0])
+    write_field(tiny_dataset / "train", "train-03", np.zeros((96, 128, 4), np.uint8))
+    assert segment_part(plan()[0])["reused"] == 0
+    assert read(plan()[0]).set_index("image_id")["n_cells"]["train-03"] == 0
+
+
+def test_a_field_beyond_the_range_of_the_data_set_is_set_aside(plan, tiny_dataset):
+    write_field(tiny_dataset / "train", "train-03", field_with_cells().astype(np.uint16) * 16)
+    segment_part(plan()[0])
+    (failed,) = tables.failed_fields(read(plan()[0]))
+    assert failed["image_id"] == "train-03" and 'give "bit_depth": 12 in dataset.json' in failed["error"]
+
+
 def test_fields_that_the_deadline_does_not_reach_are_set_aside_and_done_later(plan):
     part = plan(until=time.time() - 1)[0]
     segment_part(part)

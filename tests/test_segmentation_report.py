@@ -2,7 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from conftest import write_field
+import pytest
+from conftest import field_with_cells, write_field
 
 from hpa_utils import tables
 from hpa_utils.dataset import open_dataset
@@ -72,3 +73,18 @@ def test_a_field_comes_back_with_the_labels_of_its_cells(tmp_path):
     found = report.field_and_labels(open_dataset(tmp_path), cells, row)
     for ours, expected in zip(found, (picture, labels), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_nuclei_of_another_size_show_that_the_pixel_size_is_missing(tmp_path):
+    write_field(tmp_path, "a", field_with_cells())  # at 0.32 µm/px, with nuclei of 9 px radius
+    write_field(tmp_path, "b", np.zeros((96, 128, 4), np.uint8))
+    (tmp_path / "c_blue.png").write_bytes(b"torn")
+    for pixel_size in (0.08, 0.32):
+        (tmp_path / "dataset.json").write_text(f'{{"pixel_size_um": {pixel_size}}}')
+        found = report.usual_nucleus(open_dataset(tmp_path), "test")
+        assert found == pytest.approx(np.pi * 9**2 * pixel_size**2, rel=0.15)
+
+
+def test_a_large_field_shows_its_nuclei_too(tmp_path):
+    write_field(tmp_path, "a", np.kron(field_with_cells(512, 512), np.ones((4, 4, 1), np.uint8)))  # as of 0.08 µm/px
+    assert report.usual_nucleus(open_dataset(tmp_path), "test") == pytest.approx(np.pi * 9**2 * 0.32**2, rel=0.15)

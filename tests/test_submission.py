@@ -139,6 +139,49 @@ def test_a_damaged_truth_is_named_by_row(tmp_path):
         read_truth(path)
 
 
+def test_a_cell_that_the_truth_has_twice_is_named(tmp_path):
+    path, row = tmp_path / "truth.csv", f"a,{WIDTH},{HEIGHT},4,{masks.encode_mask(CELL)}"
+    path.write_text(f"ID,ImageWidth,ImageHeight,Label,Mask\n{row}\nb{row[1:]}\n{row}\n")
+    with pytest.raises(ValueError, match="truth.csv, row 4: the same cell and class as in row 2; remove one"):
+        read_truth(path)
+    path.write_text(f"ID,ImageWidth,ImageHeight,Label,Mask\n{row}\na,9,9,{row[8:]}\n")
+    with pytest.raises(ValueError, match="truth.csv, row 3: field 'a' has another size than in its first row"):
+        read_truth(path)
+
+
+@pytest.mark.parametrize("fault", ["4|5,MASK", ",MASK", "4,", "4 5,MASK"])
+def test_a_row_of_the_truth_is_one_class_of_one_cell(tmp_path, fault):
+    path = tmp_path / "truth.csv"
+    path.write_text(f"ID,ImageWidth,ImageHeight,Label,Mask\na,30,20,{fault.replace('MASK', masks.encode_mask(CELL))}\n")
+    with pytest.raises(ValueError, match=r"truth.csv, row 2: (label '4\|5' is no|expected one) class number"):
+        read_truth(path)
+
+
+def test_a_submission_of_other_fields_is_refused_and_of_some_is_said(submission, truth):
+    text = truth.read_text()
+    truth.write_text(text.replace("\na,", "\nc,"))
+    with pytest.raises(
+        ValueError, match="no prediction of their size for 1 of 1 fields of .*, such as 'c' .*; it begins with 'a'"
+    ):
+        score_submission(truth, submission)
+    truth.write_text(text + text.splitlines()[1].replace("a,", "c,", 1) + "\n")
+    with pytest.warns(UserWarning, match="no prediction of their size for 1 of 2 fields of .*truth.csv, such as 'c'"):
+        score_submission(truth, submission)
+
+
+def test_width_and_height_that_are_swapped_are_told(submission, truth):
+    mask = masks.encode_mask(CELL.T)
+    truth.write_text(f"ID,ImageWidth,ImageHeight,Label,Mask\na,{HEIGHT},{WIDTH},4,{mask}\n")
+    with pytest.raises(ValueError, match="no prediction of their size for 1 of 1 .*, such as 'a' of 20 × 30 px"):
+        score_submission(truth, submission)
+
+
+def test_a_field_that_a_submission_has_twice_is_named(submission, truth):
+    submission.write_text(submission.read_text() + submission.read_text().splitlines()[1] + "\n")
+    with pytest.raises(ValueError, match="submission.csv, row 4: field 'a' stands in row 2 already; write one row a"):
+        score_submission(truth, submission)
+
+
 def test_the_command_prints_and_writes_the_score(submission, truth, tmp_path, capsys):
     out = tmp_path / "score.json"
     assert main(["score", "--truth", str(truth), "--submission", str(submission), "--json", str(out)]) == 0

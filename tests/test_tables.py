@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from hpa_utils import tables
@@ -34,6 +35,20 @@ def test_a_part_comes_back_with_its_key(tmp_path):
     assert tables.part_key(path) == "key"
     assert tables.read_parts(tmp_path)["rle"].tolist() == cell_table()["rle"].tolist()
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_part_without_rows_can_be_read_by_the_pyarrow_of_kaggle(tmp_path):
+    """pyarrow 18 cannot read a file of no row groups: there is one of no rows."""
+    empty, other = tmp_path / "part-train-0000.parquet", tmp_path / "part-train-0001.parquet"
+    tables.write_part(empty, [], tables.CELLS, "key")
+    tables.write_part(other, cell_table().to_dict("records"), tables.CELLS, "key")
+    tables.write_keyed(tmp_path / "keyed" / "none.parquet", cell_table()[["image_id", "cell_id"]].iloc[:0], "")
+    for path in (empty, tmp_path / "keyed" / "none.parquet"):
+        assert pq.read_metadata(path).num_row_groups == 1
+        assert len(pq.ParquetFile(path).read()) == len(tables.read_part(path, ["image_id"])) == 0
+    assert tables.read_parts(tmp_path)["cell_id"].tolist() == [1, 2]
+    found = [pd.read_parquet(path, filters=[("image_id", "==", "a")]) for path in (empty, other)]
+    assert [len(table) for table in found] == [0, 2]
 
 
 def test_a_part_that_is_not_whole_has_no_key(tmp_path):
@@ -72,4 +87,7 @@ def test_all_fields_set_aside_stops_the_run_with_the_first_reason():
     fields = pd.DataFrame(rows)
     assert [row["error"] for row in tables.failed_fields(fields)] == ["broken a", "broken b"]
     with pytest.raises(ValueError, match="all 2 train fields were set aside; the first: broken a"):
-        tables.check_some_left(fields)
+        tables.check_some_left(fields["split"], tables.failed_fields(fields))
+    tables.check_some_left(["train"] * 3, tables.failed_fields(fields))
+    late = fields.assign(error="OutOfTime: not begun")
+    tables.check_some_left(late["split"], tables.failed_fields(late))

@@ -8,7 +8,7 @@ from made_crops import plain_crops, write_crop_part
 
 from hpa_utils import training
 from hpa_utils.batches import CellBatches
-from hpa_utils.model import RandomGreen, RandomRightAngles, keras
+from hpa_utils.model import RandomBrightness, RandomRightAngles, keras
 
 PHASES = {"head": 2, "fine_tune": 3}
 
@@ -26,7 +26,7 @@ class Session:
         features = keras.layers.Flatten()(keras.layers.Conv2D(4, 5, strides=4, name="conv")(crop / 255))
         logits = keras.layers.Dense(19, name="head")(keras.layers.Dropout(0.5, seed=1)(features))
         self.network = keras.Model([crop, brightness], logits)
-        changed = RandomGreen(0.5, seed=2)(RandomRightAngles(seed=2)(crop))
+        changed = RandomBrightness(0.5, seed=2)(RandomRightAngles(seed=2)(crop))
         self.model = keras.Model([crop, brightness], self.network([changed, brightness]))
         crops = write_crop_part(folder / "crops", {f"f{n}": plain_crops(3, 40 * n) for n in range(6)})
         targets = np.zeros((18, 19), np.float32)

@@ -251,7 +251,7 @@ FILES = {
     "Windows's line ends": (lambda data: data.replace(b"\n", b"\r\n"), "note", 0, r"\r\n"),
     "JSON": (lambda data: b'{"ID": 1}\n', "error", 1, "no column ID"),
     "semicolons": (lambda data: data.replace(b",", b";"), "error", 1, "ID;ImageWidth;ImageHeight"),
-    "an open quote": (lambda data: data.replace(b"field-2", b'"field-2'), "error", 4, "no CSV from here"),
+    "an open quote": (lambda data: data.replace(b"field-2", b'"field-2'), "error", 4, "a quote is opened here"),
     "a cut last row": (lambda data: data[: data.rindex(b"field-5") + 9], "error", 7, "2 values"),
 }
 

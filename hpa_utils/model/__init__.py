@@ -20,9 +20,10 @@ finally:
 
 from hpa_utils.model.efficientnet import BACKBONES, block_names, build_backbone, build_lite0, unfreeze
 from hpa_utils.model.layers import (
+    Channels,
     FieldNormalisation,
     RandomBlur,
-    RandomGreen,
+    RandomBrightness,
     RandomNoise,
     RandomRightAngles,
     RandomScale,

@@ -75,7 +75,8 @@ def build_backbone(name: str, size: int, weights: str = "imagenet", channels: in
 
     All preprocess by (x − mean) / std of their `Network`. Keras' own differs by where weights come from: V1 divides
     by the root of std, and by that root again only for ``weights="imagenet"``; V2 takes x/128 − 1 for four channels.
-    The random dropping of blocks that Keras builds in is off: it would come and go with BatchNorm's mode.
+    In training Keras' random dropping of whole blocks is active, although BatchNorm keeps ImageNet's statistics; its
+    seeds come from ``keras.utils.set_random_seed``, so call that before. Lite0 has none.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r} is unknown; there are {', '.join(BACKBONES)}")
@@ -174,8 +175,6 @@ def _build_network(network, size, channels):
         if isinstance(layer, layers.Normalization):  # V1's, behind its division by 255
             layer.set_weights([mean / 255, (std / 255) ** 2, np.zeros((), "int32")][: len(layer.weights)])
             layer.finalize_state()
-        if isinstance(layer, layers.Dropout):
-            layer.rate = 0.0
     return keras.Model(inputs, built.output, name="backbone")
 
 

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import ops, random
 
+from hpa_utils.dataset import CHANNELS
+
 SCALES = ("percentiles", "fixed")
 
 
@@ -97,12 +99,41 @@ class RandomScale(RandomChange):
 
 
 @keras.saving.register_keras_serializable("hpa_utils")
-class RandomGreen(RandomChange):
-    """Multiply green, the protein, by a factor between exp(−amount) and exp(amount)."""
+class RandomBrightness(RandomChange):
+    """Change the brightness of each channel by itself: a factor between exp(−amount) and exp(amount), as of another
+    gain, and a power between exp(−amount / 2) and exp(amount / 2), as of another contrast.
+    """
 
     def change(self, crops):
-        is_green = ops.convert_to_tensor([0.0, 1.0, 0.0, 0.0])
-        return crops * (1.0 + is_green * (ops.exp(self.uniform(crops, self.amount)) - 1.0))
+        shape = (ops.shape(crops)[0], 1, 1, crops.shape[-1])
+        factor, power = (
+            ops.exp(random.uniform(shape, -amount, amount, seed=self.generator))
+            for amount in (self.amount, self.amount / 2)
+        )
+        return 255.0 * factor * ops.power(ops.maximum(crops, 1e-3) / 255.0, power) * ops.cast(crops > 0, crops.dtype)
+
+
+@keras.saving.register_keras_serializable("hpa_utils")
+class Channels(keras.layers.Layer):
+    """Show only the channels in `shown`, such as "green,blue"; "" shows all four.
+
+    Green stands in the place of the others: filters trained on photographs expect something everywhere.
+    """
+
+    def __init__(self, shown: str = "", **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        names = [name.strip() for name in shown.split(",")] if shown else list(CHANNELS)
+        if unknown := set(names) - set(CHANNELS):
+            raise ValueError(f"channels: {unknown.pop()!r} is none of {', '.join(CHANNELS)}")
+        self.shown = shown
+        green = CHANNELS.index("green")
+        self.places = np.array([place if name in names else green for place, name in enumerate(CHANNELS)])
+
+    def call(self, crops):
+        return ops.take(ops.cast(crops, "float32"), self.places, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "shown": self.shown}
 
 
 @keras.saving.register_keras_serializable("hpa_utils")

@@ -5,5 +5,5 @@ from hpa_utils.scoring.metrics import diagnose, match_detections, mean_average_p
 from hpa_utils.scoring.reading import read_submission, read_truth
 from hpa_utils.scoring.report import report_lines, score_report, score_submission
 from hpa_utils.scoring.submission import publish_submission, submission_rows, write_submission
-from hpa_utils.scoring.uncertainty import compare
+from hpa_utils.scoring.uncertainty import bootstrap, compare
 from hpa_utils.scoring.validation import validate_submission

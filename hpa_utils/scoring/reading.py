@@ -1,138 +1,81 @@
 """Submissions and truth, read a field at a time: into tables, or for `validate`, which goes on after a fault."""
 
-import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from hpa_utils import masks
-from hpa_utils.dataset import read_csv
+from hpa_utils.csv_files import Report, Unreadable, one_line, read_csv, read_rows, refuse
 from hpa_utils.labels import N_CLASSES
+from hpa_utils.scoring.findings import RULES
 from hpa_utils.scoring.submission import COLUMNS
 
-LONGEST_VALUE = 1 << 26  # characters; a field of 5,000 cells needs less, an unclosed quote would take the whole file
 LONGEST_SIDE = 65_535  # px
 LABELS = {str(label): label for label in range(N_CLASSES)}
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # no nan, inf or 1_000, which float() takes
-MARK = b"\xef\xbb\xbf"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
-HARMLESS = ("blank line", "byte order mark", "column order", "columns", "line ends")  # faults that hide no value
-
-Report = Callable[[str, int, str], None]  # told of a fault: a rule of `findings`, the row (0: the file), what is wrong
+TRUTH_COLUMNS = ("ID", "ImageWidth", "ImageHeight", "Label", "Mask")
+REMEDIES = {rule: remedy for rule, (_, remedy) in RULES.items()}
 
 
-class Unreadable(Exception):
-    """Nothing more can be read; the arguments are those of `Report`."""
+def read_both(truth: str | Path, submission: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A truth file (`read_truth`) and a submission (`read_submission`) of the same fields.
+
+    Raises ValueError if the submission predicts no field of the truth at its size; a UserWarning tells if only some.
+    """
+    cells, detections = read_truth(truth), read_submission(submission)
+    fields = [table.drop_duplicates("image_id").iloc[:, :3].to_numpy().tolist() for table in (cells, detections)]
+    sizes, here = ({image_id: size for image_id, *size in rows} for rows in fields)
+    lacking = [image_id for image_id in sizes if here.get(image_id) != sizes[image_id]]
+    if lacking:
+        first, (height, width) = lacking[0], sizes[lacking[0]]
+        what = f"{submission} has no prediction of their size for {len(lacking):,} of {len(sizes):,} fields of {truth}"
+        what += f", such as {first!r} of {width} × {height} px (width × height)"
+        if here and len(lacking) == len(sizes):
+            raise ValueError(f"{what}; it begins with {next(iter(here))!r}: take the two of one split")
+        warnings.warn(what, stacklevel=2)
+    return cells, detections
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
     """Read a submission into a row a detection, in the order of the file; an empty prediction is none.
 
     Columns: `image_id`, `height`, `width`, `label` (int), `confidence` (float), `counts` (bytes, COCO). Raises
-    FileNotFoundError, or ValueError with the row that cannot be read.
+    FileNotFoundError, or ValueError with the row that cannot be read, or repeats a field.
     """
-    return _detections(path, read_rows(path, _refuse))
+    detections, rows_of = [], {}
+    with one_line(path, REMEDIES):
+        for row, (image_id, width, height, text) in read_rows(path, COLUMNS, refuse):
+            if rows_of.setdefault(image_id, row) != row:
+                raise Unreadable("repeated field", row, f"field {image_id!r} stands in row {rows_of[image_id]} already")
+            size = read_size(width, height, row, refuse)
+            detections += [(image_id, *size, *triple) for triple in read_prediction(text, size, row, refuse)]
+    table = pd.DataFrame(detections, columns=["image_id", "height", "width", "label", "confidence", "counts"])
+    return table.astype({"height": int, "width": int, "label": int, "confidence": float})
 
 
 def read_truth(path: str | Path) -> pd.DataFrame:
     """Read a truth file into a row a (cell, label): `image_id`, `height`, `width`, `label`, `counts`.
 
-    Raises FileNotFoundError, or ValueError with the row that cannot be read.
+    Raises FileNotFoundError, or ValueError with the row that cannot be read, repeats a cell's class, or has another
+    size than an earlier row of its field.
     """
-    table = read_csv(Path(path), ("ID", "ImageWidth", "ImageHeight", "Label", "Mask"))
-    table["Prediction"] = table["Label"] + " 1 " + table["Mask"]
-    rows = table[["ID", "ImageWidth", "ImageHeight", "Prediction"]].itertuples(index=False)
-    return _detections(path, enumerate(rows, start=2)).drop(columns="confidence")
-
-
-def _detections(path: str | Path, rows: Iterable[tuple]) -> pd.DataFrame:
-    """A row a detection, of numbered rows (ID, width, height, prediction)."""
-    detections = []
-    try:
-        for row, (image_id, width, height, text) in rows:
-            size = read_size(width, height, row, _refuse)
-            detections += [(image_id, *size, *triple) for triple in read_prediction(text, size, row, _refuse)]
-    except Unreadable as stop:
-        _, row, what = stop.args
-        raise ValueError(f"{path}, row {row}: {what}" if row else f"{path}: {what}") from None
-    table = pd.DataFrame(detections, columns=["image_id", "height", "width", "label", "confidence", "counts"])
-    return table.astype({"height": int, "width": int, "label": int, "confidence": float})
-
-
-def _refuse(rule: str, row: int, what: str) -> None:
-    if rule not in HARMLESS:
-        raise Unreadable(rule, row, what)
-
-
-def read_rows(path: str | Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row of a submission, the header being 1, and its values in the order of `COLUMNS`.
-
-    What is no plain CSV with these columns is reported; rows without all values are left out. Raises
-    FileNotFoundError, or `Unreadable` where nothing more can be read.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    row, found = 0, False
-    previous_limit = csv.field_size_limit(LONGEST_VALUE)  # 131,072 characters are too few for a field with many cells
-    try:
-        with open(path, "rb") as file:
-            rows = csv.reader(_read_lines(file, report), strict=True)
-            header = next(rows, None)
-            if not header:
-                raise Unreadable("no rows", 0, "the file is empty" if header is None else "the first line is empty")
-            row = 1
-            _check_header(header, report)
-            places = [header.index(column) for column in COLUMNS]
-            for row, values in enumerate(rows, start=2):
-                if not values:
-                    report("blank line", row, "an empty line")
-                elif len(values) != len(header):
-                    report("number of values", row, f"{len(values)} values, the header has {len(header)} columns")
-                else:
-                    found = True
-                    yield row, [values[place] for place in places]
-            if not found:
-                raise Unreadable("no rows", 0, "the file has a header but no rows")
-    except csv.Error as error:
-        raise Unreadable("CSV syntax", row + 1, f"no CSV from here on: {error}") from None
-    except UnicodeDecodeError as error:
-        raise Unreadable("text encoding", row + 1, f"no UTF-8 from here on: {error.reason}") from None
-    finally:
-        csv.field_size_limit(previous_limit)
-
-
-def _read_lines(file, report: Report) -> Iterator[str]:
-    first = file.readline(LONGEST_VALUE)
-    for start, program in PACKED.items():
-        if first.startswith(start):
-            raise Unreadable("packed file", 0, f"the file is packed with {program}")
-    if first.startswith(UTF_16):
-        raise Unreadable("text encoding", 0, "the file is UTF-16")
-    if first.startswith(MARK):
-        report("byte order mark", 1, "a byte order mark stands before the first column's name")
-        first = first.removeprefix(MARK)
-    if first.endswith(b"\r\n"):
-        report("line ends", 0, "lines end with \\r\\n")
-    if first:
-        yield first.decode("utf-8")
-    while line := file.readline(LONGEST_VALUE):
-        yield line.decode("utf-8")
-
-
-def _check_header(header: list[str], report: Report) -> None:
-    missing = [f"no column {column}" for column in COLUMNS if column not in header]
-    others = [f"a column {name[:40]!r} too many" for name in dict.fromkeys(header) if name not in COLUMNS]
-    others += [f"column {column} {header.count(column)} times" for column in COLUMNS if header.count(column) > 1]
-    what = f"{', '.join((missing + others)[:5])}; the header is {','.join(header)[:80]!r}"
-    if missing:
-        raise Unreadable("columns", 1, what)
-    if others:
-        report("columns", 1, what)
-    elif tuple(header) != COLUMNS:
-        report("column order", 1, f"the columns stand in the order {', '.join(header)}")
+    cells, rows_of, sizes = [], {}, {}
+    with one_line(path, REMEDIES):
+        for row, image_id, width, height, label, mask in read_csv(path, TRUTH_COLUMNS).itertuples():
+            size = read_size(width, height, row, refuse)
+            if sizes.setdefault(image_id, size) != size:
+                raise Unreadable("", row, f"field {image_id!r} has another size than in its first row")
+            if len(label.split()) != 1 or len(mask.split()) != 1:
+                raise Unreadable("", row, f"expected one class number and one mask, found {label!r} and {mask[:40]!r}")
+            ((number, _, counts),) = read_prediction(f"{label} 1 {mask}", size, row, refuse)
+            cell = (image_id, *size, number, counts)
+            if rows_of.setdefault(cell, row) != row:
+                raise Unreadable("", row, f"the same cell and class as in row {rows_of[cell]}; remove one of the two")
+            cells.append(cell)
+    return pd.DataFrame(cells, columns=["image_id", "height", "width", "label", "counts"])
 
 
 def read_size(width: str, height: str, row: int, report: Report) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
 from hpa_utils.scoring.metrics import diagnose, match_detections, mean_average_precision, score_matches, tie_range
-from hpa_utils.scoring.reading import read_submission, read_truth
+from hpa_utils.scoring.reading import read_both
 from hpa_utils.scoring.uncertainty import bootstrap, compare
 
 TITLES = {
@@ -15,7 +15,7 @@ TITLES = {
 
 def score_submission(truth: str | Path, submission: str | Path, absent: str = "false_positive") -> dict:
     """`mean_average_precision` of a submission file against a truth file."""
-    return mean_average_precision(read_truth(truth), read_submission(submission), absent)
+    return mean_average_precision(*read_both(truth, submission), absent)
 
 
 def score_report(
@@ -34,7 +34,7 @@ def score_report(
     """
     if against and not rounds:
         raise ValueError("a comparison needs rounds of the bootstrap; expected at least 1")
-    cells, detections = read_truth(truth), read_submission(submission)
+    cells, detections = read_both(truth, submission)
     matches = match_detections(cells, detections, absent)
     scores = score_matches(matches) | {"tie_range": tie_range(matches)}
     scores["true_cells"] = {str(label): int(count) for label, count in enumerate(matches.n_truth.sum(axis=1))}
@@ -44,7 +44,7 @@ def score_report(
         scores["diagnosis"] = diagnose(cells, detections, absent)
     if against:
         del detections  # two submissions of the test set's size are not in memory together
-        scores["against"] = compare(match_detections(cells, read_submission(against), absent), matches, rounds)
+        scores["against"] = compare(match_detections(*read_both(truth, against), absent), matches, rounds)
     return scores
 
 

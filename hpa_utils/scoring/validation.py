@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco
 
+from hpa_utils.csv_files import Unreadable, read_rows
 from hpa_utils.dataset import read_sample
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.scoring.findings import Finding, Findings
-from hpa_utils.scoring.reading import Unreadable, read_prediction, read_rows, read_size
-from hpa_utils.scoring.submission import NO_CELLS_CONFIDENCE, SUBMISSION
+from hpa_utils.scoring.reading import read_prediction, read_size
+from hpa_utils.scoring.submission import COLUMNS, NO_CELLS_CONFIDENCE, SUBMISSION
 
 KAGGLE_BYTES = 20_000_000_000  # what /kaggle/working keeps
 BLOCK = 100  # masks compared with all others at a time
@@ -43,7 +44,7 @@ def validate_submission(path: str | Path, sample: str | Path = "") -> list[Findi
         what = f"{path.stat().st_size / 1e9:.1f} GB; Kaggle keeps {KAGGLE_BYTES / 1e9:.0f} GB of output"
         findings.add("file size", 0, what)
     try:
-        for row, (*field, text) in read_rows(path, findings.add):
+        for row, (*field, text) in read_rows(path, COLUMNS, findings.add):
             size = _check_field(findings, row, field, rows_of, expected)
             unfinished += text.startswith(f"{NEGATIVE} {NO_CELLS_CONFIDENCE} ") and text.count(" ") == 2
             _check_prediction(findings, row, text, size, confidences)

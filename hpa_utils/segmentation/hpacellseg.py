@@ -22,6 +22,7 @@ import numpy as np
 from skimage.measure import label as number_pieces
 from skimage.segmentation import watershed
 
+from hpa_utils.arrays import check_pixels
 from hpa_utils.manifest import digest
 from hpa_utils.segmentation.watershed import WORK_PIXEL, Segmenter, enlarge, keep_large, shrink
 
@@ -115,6 +116,7 @@ def net_inputs(field: np.ndarray, pixel_size: float) -> tuple[tuple[np.ndarray, 
 
     The inputs are normalised, and mirrored out to sides divisible by 32; the size is (rows, columns) without that.
     """
+    check_pixels(field, "field")
     planes, factor = field[..., [0, 3, 2]].astype(np.float32) / 255, pixel_size / WORK_PIXEL
     if factor < 1:  # blurred as scikit-image's rescale does
         planes = cv2.GaussianBlur(planes, (0, 0), (1 / factor - 1) / 2)
@@ -136,6 +138,8 @@ def label_cells(
     The predictions are uint8 (h, w, 3), probabilities times 255 (unused, border, body) at `pixel_size` µm/px, as
     ``CellSegmentator.pred_nuclei`` and ``pred_cells`` give. `shape` is the field's size (H, W), if it is not theirs.
     """
+    check_pixels(nuclei_prediction, "nuclei_prediction", channels=3)
+    check_pixels(cell_prediction, "cell_prediction", channels=3)
     # nothing finer than 0.32 µm is in a prediction, and averaging would wash out the thin borders
     nucleus, cell = (shrink(p, pixel_size, cv2.INTER_LINEAR) for p in (nuclei_prediction, cell_prediction))
     pixel = pixel_size if cell is cell_prediction else WORK_PIXEL

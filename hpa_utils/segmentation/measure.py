@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
+from hpa_utils.arrays import check_labels, check_pixels
 from hpa_utils.masks import box_counts
 
 RED, BLUE = 0, 2
@@ -27,6 +28,9 @@ def cell_rows(image_id: str, split: str, cells: np.ndarray, nuclei: np.ndarray, 
     - `red_focus`: share of the cell's red in the brightest 5 % of its pixels. Like the two before, it does not depend
       on the scale.
     """
+    check_pixels(field, "field")
+    check_labels(cells, "cells", field.shape[:2])
+    check_labels(nuclei, "nuclei", field.shape[:2])
     red, blue = (cv2.extractChannel(field, channel) for channel in (RED, BLUE))
     rows = []
     for cell_id, box in enumerate(find_objects(cells), start=1):
@@ -46,7 +50,7 @@ def cell_rows(image_id: str, split: str, cells: np.ndarray, nuclei: np.ndarray, 
             "roundness": _roundness(cell),
             "nucleus_red_ratio": nucleus_red / red_mean if red_mean else 0.0,
             "red_focus": red_focus,
-            "rle": box_counts(cell, box[0].start, box[1].start, *cells.shape),
+            "rle": box_counts(cell.view(bool), box[0].start, box[1].start, *cells.shape),
         }
         rows.append({**ids, **corners, **measured})
     return rows

@@ -60,7 +60,8 @@ class SegmentationPart:
     """The work of one part; small enough to be sent to a worker.
 
     `name` is the file's in ``fields/`` and ``cells/`` under `stage`; `key` is a digest of what the part is made from;
-    `labels` are int8 (n, 19), −1 where unknown. From the Unix time `until` on no field is begun.
+    `labels` are int8 (n, 19), −1 where unknown; `files` and `bit_depth` are of the `Dataset`. From the Unix time
+    `until` on no field is begun.
     """
 
     name: str
@@ -69,8 +70,10 @@ class SegmentationPart:
     image_ids: tuple
     labels: np.ndarray
     folder: Path
+    files: dict
     stage: Path
     pixel_size: float
+    bit_depth: int
     segmenter: object
     until: float
 
@@ -83,17 +86,20 @@ def plan_segmentation(
 ) -> list[SegmentationPart]:
     """The parts of the given splits, in order; from the Unix time `until` on no field is begun."""
     plan = []
-    common = {"stage": Path(stage), "pixel_size": dataset.pixel_size_um, "segmenter": segmenter, "until": until}
+    common = {"stage": Path(stage), "segmenter": segmenter, "until": until}
+    common |= {"pixel_size": dataset.pixel_size_um, "bit_depth": dataset.bit_depth}
     sizes = mask_sizes(segmenter.folder) if isinstance(segmenter, ReferenceMasks) else {}
     for split in splits:
         for number, ids in enumerate(tables.plan_parts(dataset.image_ids(split))):
             labels = dataset.label_vectors(split, ids)
-            files = {image_id: dataset.files[split].get(image_id, ()) for image_id in ids}
+            files = {image_id: dataset.files[split].get(image_id, {}) for image_id in ids}
+            stamps = [dataset.stamps[split].get(image_id, []) for image_id in ids]
             masks = {image_id: sizes[image_id] for image_id in ids if image_id in sizes}
             made_by = [type(segmenter).__name__, getattr(segmenter, "weights", ()), masks]
-            key = digest([FORMAT, made_by, dataset.pixel_size_um, files, labels.tolist()])
+            read_as = dataset.pixel_size_um, dataset.bit_depth
+            key = digest([FORMAT, made_by, read_as, ids, stamps, labels.tolist()])
             name, folder = f"part-{split}-{number:04d}.parquet", dataset.folders[split]
-            plan.append(SegmentationPart(name, key, split, tuple(ids), labels, folder, **common))
+            plan.append(SegmentationPart(name, key, split, tuple(ids), labels, folder, files, **common))
     return plan
 
 
@@ -111,7 +117,7 @@ def segment_part(part: SegmentationPart, reuse: bool = True) -> dict:
     fields_path, cells_path = (part.stage / table / part.name for table in ("fields", "cells"))
     if reuse and {tables.part_key(path) for path in (fields_path, cells_path)} == {part.key}:
         failed = tables.failed_fields(tables.read_part(fields_path))
-        if images.set_aside_unchanged({part.split: part.folder}, failed):
+        if images.set_aside_unchanged({part.split: part.folder}, {part.split: part.files}, failed):
             return {"fields": len(part), "reused": len(part)}
     with ThreadPool(GPU_THREADS if isinstance(part.segmenter, HPACellSegmenter) else 1) as pool:
         work = zip(part.image_ids, part.labels, strict=True)
@@ -127,11 +133,11 @@ def _rows(part: SegmentationPart, image_id: str, labels: np.ndarray) -> tuple[di
     """Row of the field table and rows of the cell table of one field."""
     try:
         check_time(part.until)
-        field = images.read_field(part.folder, image_id)
+        field = images.read_field(part.folder, image_id, part.files[image_id], part.bit_depth)
         named = (image_id,) if isinstance(part.segmenter, ReferenceMasks) else ()
         nuclei, cells = part.segmenter.segment(field, *named)
         rows = measure.cell_rows(image_id, part.split, cells, nuclei, field)
         return tables.field_row(image_id, part.split, field, len(rows), labels, part.pixel_size), rows
     except Exception as error:  # whatever is wrong with one field must not stop the other 21,805
-        failure = images.describe_failure(part.folder, image_id, error)
+        failure = images.describe_failure(part.folder, image_id, part.files[image_id], error)
         return tables.error_row(image_id, part.split, labels, part.pixel_size, **failure), []

@@ -17,6 +17,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
 
+from hpa_utils.arrays import check_pixels
+
 RED, GREEN, BLUE, YELLOW = range(4)
 
 WORK_PIXEL = 0.32  # µm per px at which outlines are found
@@ -63,6 +65,7 @@ class WatershedSegmenter(Segmenter):
 
     def segment(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nuclei and cells, uint16 (H, W) each, with the same numbers 1…n in both."""
+        check_pixels(field, "field")
         small = shrink(field, self.pixel_size)
         pixel = self.pixel_size if small is field else WORK_PIXEL
         nuclei = find_nuclei(small[..., BLUE], pixel)

@@ -8,19 +8,27 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hpa_utils.dataset import check_ids, read_csv
+from hpa_utils.csv_files import read_csv
+from hpa_utils.dataset import check_ids
 from hpa_utils.duplicates import near_duplicates
+from hpa_utils.paths import find_beside
 from hpa_utils.tables import label_matrix
 
 
-def split_fields(fields: pd.DataFrame, n_folds: int, seed: int, groups_csv: str = "") -> np.ndarray:
+def split_fields(fields: pd.DataFrame, n_folds: int, seed: int, groups_csv: str | Path | None) -> np.ndarray:
     """Fold of each field of a field table: `assign_folds` with the groups of `field_groups`.
 
-    `groups_csv` is the path of a CSV ``ID,sample``, to keep fields of one sample in one fold; empty: only
-    near-duplicates are kept together.
+    `groups_csv` is the path of a CSV ``ID,sample`` (`find_samples`), to keep fields of one sample in one fold; empty
+    or None: only near-duplicates are kept together.
     """
     groups = field_groups(fields, read_samples(groups_csv) if groups_csv else None)
     return assign_folds(label_matrix(fields), n_folds, seed, groups)
+
+
+def find_samples(root: str | Path) -> Path | None:
+    """The ``samples.csv`` of a data set, which says what fields are of one sample; None where it has none."""
+    path = find_beside(root, "samples.csv")
+    return path if path.is_file() else None
 
 
 def assign_folds(labels: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
@@ -69,7 +77,8 @@ def field_groups(fields: pd.DataFrame, samples: dict | None = None) -> np.ndarra
         sample = fields["image_id"].map(samples).reset_index(drop=True)
         if sample.isna().all() and len(fields):
             raise ValueError(
-                f"the table of samples has none of the {len(fields)} fields, such as {fields.iloc[0]['image_id']}"
+                f"the table of samples (`groups_csv`) has none of the {len(fields)} fields, "
+                f"such as {fields.iloc[0]['image_id']}"
             )
         first = position.groupby(sample).transform("first")[sample.notna()]
         pairs = np.concatenate([pairs, np.stack([first, position[sample.notna()]], axis=1).astype(np.int64)])
@@ -82,6 +91,6 @@ def read_samples(path: str | Path) -> dict[str, str]:
 
     Raises FileNotFoundError, or ValueError if a column or all rows are missing, or an ID stands there twice.
     """
-    table = read_csv(Path(path), ("ID", "sample"))
+    table = read_csv(path, ("ID", "sample"))
     check_ids(table["ID"], path)
     return {image_id: sample for image_id, sample in zip(table["ID"], table["sample"], strict=True) if sample.strip()}

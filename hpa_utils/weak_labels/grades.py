@@ -1,4 +1,4 @@
-"""Cells that people graded: read, matched to our cells by their masks, used as targets."""
+"""Cells that people graded: read, matched to our cells by their masks or by a point, used as targets."""
 
 from pathlib import Path
 
@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from hpa_utils import masks
-from hpa_utils.dataset import read_csv
+from hpa_utils.csv_files import read_csv
+from hpa_utils.dataset import check_ids
 from hpa_utils.labels import N_CLASSES, NEGATIVE
+from hpa_utils.paths import HAND_MADE, find_beside
 from hpa_utils.segmentation.masks_elsewhere import has_mask, iou_table, read_mask, resize_labels
 
 LEAST_IOU = 0.5
@@ -28,17 +30,10 @@ def read_grades(path: str | Path, scales: dict = SCALES) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming file and row, if a number is none, a class not 0…18 or a score off
     the scale of its source.
     """
-    path = Path(path)
-    table = read_csv(path, ("ID", "mask_label", "label", "score"))
-    source = table["source"].str.strip() if "source" in table else pd.Series("", index=table.index)
-    numbers = table[["mask_label", "label", "score"]].apply(pd.to_numeric, errors="coerce")
-    whole = (numbers[["mask_label", "label"]] % 1 == 0).all(axis=1)
-    fits = whole & (numbers["mask_label"] >= 1) & numbers["label"].between(0, N_CLASSES - 1)
-    for row in np.flatnonzero(~fits | numbers["score"].isna()):
-        raise ValueError(
-            f"{path}, row {row + 2}: expected a mask_label from 1, a label 0…{N_CLASSES - 1} and a number as score, "
-            f"found {', '.join(table.loc[row, ['mask_label', 'label', 'score']])}"
-        )
+    table, numbers = _read_numbers(path, ["mask_label", "label", "score"])
+    source = table["source"].str.strip()
+    fits = (numbers["mask_label"] % 1 == 0) & (numbers["mask_label"] >= 1) & numbers["score"].notna()
+    _check_rows(path, table[numbers.columns], fits, numbers, "a mask_label from 1", "and a number as score")
     found = [
         scales.get((name, label), scales.get(name, OWN_SCALE))
         for name, label in zip(source, numbers["label"].astype(int), strict=True)
@@ -46,18 +41,27 @@ def read_grades(path: str | Path, scales: dict = SCALES) -> pd.DataFrame:
     low, high = np.array(found, float).T
     for row in np.flatnonzero((numbers["score"] < low) | (numbers["score"] > high)):
         raise ValueError(
-            f"{path}, row {row + 2}: score {table['score'][row]} of source {source[row]!r} is off its scale "
-            f"{low[row]:g}…{high[row]:g}; give the scale of the source in `scales`"
+            f"{path}, row {table.index[row]}: score {table['score'].iloc[row]} of source {source.iloc[row]!r} is off "
+            f"its scale {low[row]:g}…{high[row]:g}; give the scale of the source in `scales`"
         )
-    return pd.DataFrame(
-        {
-            "image_id": table["ID"],
-            "mask_label": numbers["mask_label"].astype(int),
-            "label": numbers["label"].astype(int),
-            "score": (numbers["score"] - low) / (high - low),
-            "source": source,
-        }
-    )
+    grades = numbers.astype({"mask_label": int, "label": int})
+    grades = grades.assign(image_id=table["ID"], score=(numbers["score"] - low) / (high - low), source=source)
+    return grades[GRADE_COLUMNS].reset_index(drop=True)
+
+
+def read_points(path: str | Path) -> pd.DataFrame:
+    """Read ``cell_labels.csv``, ``ID,y,x,label,shown``: whether the cell at a point of its field shows a class.
+
+    `y` and `x` are the row and the column of a pixel inside the cell, in the full-size field, from 0; `shown` is 1, or
+    0 for a cell that does not. The table has `image_id`, `y`, `x`, `label` (int), `score` (1 or 0), `source`.
+
+    Raises FileNotFoundError, or ValueError naming file and row.
+    """
+    table, numbers = _read_numbers(path, ["y", "x", "label", "shown"])
+    fits = (numbers[["y", "x"]] >= 0).all(axis=1) & numbers["shown"].isin([0, 1])
+    _check_rows(path, table[numbers.columns], fits, numbers, "y and x in px from 0", "and shown 1 or 0")
+    points = numbers.astype({"y": int, "x": int, "label": int}).rename(columns={"shown": "score"})
+    return points.assign(image_id=table["ID"], source="points").reset_index(drop=True)
 
 
 def match_grades(
@@ -79,26 +83,48 @@ def match_grades(
         if not has_mask(Path(folder), image_id):
             reasons[image_id] = "no mask of its field"
             continue
-        mask = read_mask(Path(folder), image_id)
-        reasons[image_id] = f"no cell with IoU {LEAST_IOU:g} or more"
         own, size = cells_of[image_id], sizes.loc[image_id].tolist()
         ours = masks.paint_labels(own["rle"].tolist(), own["cell_id"].tolist(), *size)
         numbers = np.unique(graded["mask_label"])
-        cell_of |= {(image_id, number): cell for number, cell in _partners(ours, mask, numbers)}
+        try:
+            partners = _partners(ours, read_mask(Path(folder), image_id), numbers)
+        except ValueError as error:
+            reasons[image_id] = str(error)
+            continue
+        reasons[image_id] = f"no cell with IoU {LEAST_IOU:g} or more"
+        cell_of |= {(image_id, number): cell for number, cell in partners}
     keys = list(zip(grades["image_id"], grades["mask_label"], strict=True))
-    with_cells = grades.assign(cell_id=[cell_of.get(key, 0) for key in keys])
-    lost = with_cells["cell_id"] == 0
-    unmatched = grades[lost].assign(reason=grades.loc[lost, "image_id"].map(reasons)).reset_index(drop=True)
-    grouped = with_cells[~lost].groupby(["image_id", "cell_id", "label"], sort=True)
-    matched = grouped.agg(score=("score", "mean"), source=("source", lambda own: "+".join(sorted(set(own)))))
-    return matched.reset_index().astype({"score": np.float32}), unmatched
+    return _split(grades, [cell_of.get(key, 0) for key in keys], grades["image_id"].map(reasons))
+
+
+def match_points(points: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give points (`read_points`) to the cells they lie in; two tables as of `match_grades`."""
+    cells_of = dict(tuple(cells.groupby("image_id")))
+    sizes = fields.set_index("image_id")[["height", "width"]]
+    found, reasons = pd.Series(0, points.index), pd.Series("its field has no cells here", points.index)
+    for image_id, own in points.groupby("image_id"):
+        if image_id in cells_of:
+            ours, (height, width) = cells_of[image_id], sizes.loc[image_id].tolist()
+            labels = masks.paint_labels(ours["rle"].tolist(), ours["cell_id"].tolist(), height, width)
+            inside = own[(own["y"] < height) & (own["x"] < width)]
+            found[inside.index] = labels[inside["y"], inside["x"]]
+            reasons[own.index], reasons[inside.index] = "outside its field", "no cell at this point"
+    return _split(points, found, reasons)
 
 
 def graded_cells(root: str | Path, cells: pd.DataFrame, fields: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Grades of a data set's ``cell_scores.csv``, given to our cells; two empty tables where it has none."""
-    path = Path(root) / "cell_scores.csv"
-    grades = read_grades(path) if path.is_file() else pd.DataFrame(columns=GRADE_COLUMNS)
-    return match_grades(grades, cells, fields, Path(root) / "masks")
+    """Grades of ``cell_scores.csv`` and ``cell_labels.csv``, given to our cells; empty tables where there is neither.
+
+    The files lie in the data set, or, on Kaggle, in any attached one (`paths.find_beside`). The tables are as of
+    `match_grades`; a cell of both files has the mean.
+    """
+    graded, pointed = (find_beside(root, name) for name in HAND_MADE)
+    grades = read_grades(graded) if graded.is_file() else pd.DataFrame(columns=GRADE_COLUMNS)
+    matched, unmatched = match_grades(grades, cells, fields, graded.parent / "masks")
+    if pointed.is_file():
+        more, lost = match_points(read_points(pointed), cells, fields)
+        matched, unmatched = _one_each(pd.concat([matched, more])), pd.concat([unmatched, lost], ignore_index=True)
+    return matched, unmatched
 
 
 def use_grades(targets: np.ndarray, cells: np.ndarray, grades: pd.DataFrame) -> np.ndarray:
@@ -121,6 +147,33 @@ def visible(count: int, cells: np.ndarray, grades: pd.DataFrame) -> np.ndarray:
     labels, known = np.full((count, N_CLASSES), -1, np.int8), cells >= 0
     labels[cells[known], grades["label"].to_numpy(int)[known]] = (grades["score"] >= VISIBLE)[known]
     return labels
+
+
+def _read_numbers(path, columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table as text, and these of its columns as numbers, NaN where there is none."""
+    table = read_csv(path, ("ID", *columns), optional=("source",))
+    check_ids(table["ID"].drop_duplicates(), path)  # a field has many graded cells
+    return table, table[columns].apply(pd.to_numeric, errors="coerce")
+
+
+def _check_rows(path, texts: pd.DataFrame, fits: pd.Series, numbers: pd.DataFrame, first: str, last: str) -> None:
+    """Raise ValueError naming the first row that does not fit, or whose label is none."""
+    for row in texts.index[~(fits & numbers["label"].isin(range(N_CLASSES)))]:
+        found = ", ".join(texts.loc[row])
+        raise ValueError(f"{path}, row {row}: expected {first}, a label 0…{N_CLASSES - 1} {last}, found {found}")
+
+
+def _split(rows: pd.DataFrame, cell_ids, reasons: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Grades that have a cell, one a cell and label; and the others (cell 0), with the reason."""
+    with_cells = rows.assign(cell_id=cell_ids)
+    lost = with_cells["cell_id"] == 0
+    return _one_each(with_cells[~lost]), rows[lost].assign(reason=reasons[lost]).reset_index(drop=True)
+
+
+def _one_each(rows: pd.DataFrame) -> pd.DataFrame:
+    grouped = rows.groupby(["image_id", "cell_id", "label"], sort=True)
+    matched = grouped.agg(score=("score", "mean"), source=("source", lambda own: "+".join(sorted(set(own)))))
+    return matched.reset_index().astype({"score": np.float32})
 
 
 def _partners(ours: np.ndarray, mask: np.ndarray, numbers: np.ndarray) -> list[tuple[int, int]]:
