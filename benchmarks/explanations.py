@@ -1,31 +1,30 @@
 """Do the maps lie on the organelle? `python benchmarks/explanations.py --model FOLDER [--fields N]`.
 
 Simulated fields are drawn together with the light of each pattern that a cell shows. Cut with the cell's own square,
-what reaches a quarter of its highest light is the true structure of that cell and class. Printed for each class, means
-over the cells that show it: chance, the structure's share of the cell's area; then the share on the structure of
-the green channel's light, which a map would have that only says where it is bright; of `explain_cells`; and,
-for comparison, of the exact class activation map of the last layer (Zhou et al. 2016: with average and maximum
-pooling before a linear head, as in notebook 04) and of LayerCAM (Jiang et al. 2021) where the backbone has an eighth of
-the crop's side.
+what reaches a quarter of its highest light is the true structure of that cell and class. Two questions are asked of
+`explain_cells`, of the green channel itself, which only says where it is bright, and for comparison of integrated
+gradients of green (Sundararajan, Taly and Yan 2017; plain, and smoothed by 2 px), of the exact class activation map of
+the last layer (Zhou et al. 2016: with average and maximum pooling before a linear head, as in notebook 04) and of
+LayerCAM (Jiang et al. 2021) where the backbone has an eighth of the crop's side.
 
-The share rewards sharp maps: the square of green has more of it than green. Beside it stands therefore how often a
-pixel of the structure has more than another of the cell (the area under the ROC curve, chance ½), which no rising
-function changes.
+Does the map find the structure? How often has a pixel of the structure more than another of the cell (the area under
+the ROC curve, chance ½, which no rising function of a map changes)?
 
-Whether a map is of its class, not of whatever is conspicuous, only a cell of two patterns can tell: of two maps of
-such a cell the one of a class should be stronger on that class's structure than on the other's, compared with the
-other map. Printed is how often it is; a map that does not know its class has one half.
+Is the map of its class, not of whatever is conspicuous? Only a cell of two patterns can tell: of its two maps the one
+of a class should be stronger on that class's structure than on the other's, compared with the other map. Printed is
+how often it is; a map that does not know its class has one half.
 """
 
 import argparse
 import itertools
+import os
 
 import cv2
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from hpa_explorer import energy_share, explain_cells
+from hpa_explorer import explain_cells
 from hpa_simulator.fields import draw_field
 from hpa_simulator.plan import COARSE_UM, plan_fields
 from hpa_utils import manifest
@@ -37,6 +36,7 @@ from hpa_utils.plots.pictures import SHORT_NAMES
 
 SIDE, SEED = 512, 20211  # px of a field; of the fields, which no data set of the documentation has
 LEAST = 0.25  # of a pattern's highest light that still counts as the structure
+STEPS = 8  # of the path of integrated gradients
 FEWEST = 5  # cells of a class that counts in the mean of the classes
 
 
@@ -103,14 +103,31 @@ def layer_maps(network, crops, percentiles, label, stride=0):
     return np.stack([cv2.resize(part, crops.shape[1:3]) for part in tf.reduce_sum(parts, -1).numpy()])
 
 
+def integrated_gradients(network, crops, percentiles, label):
+    """What each pixel of green adds to the logit on the path from the cell without its protein to the cell."""
+    import tensorflow as tf
+
+    is_green, crops, percentiles, slopes = np.arange(4) == 1, np.float32(crops), tf.constant(percentiles), []
+    for step in range(STEPS):
+        partial = tf.constant(np.where(is_green, (step + 0.5) / STEPS * crops, crops))
+        with tf.GradientTape() as tape:
+            tape.watch(partial)
+            logit = tf.reduce_sum(network([partial, percentiles], training=False)[:, label])
+        slopes.append(tape.gradient(logit, partial)[..., 1].numpy())
+    return np.mean(slopes, axis=0) * crops[..., 1]
+
+
 def all_maps(network, crops, percentiles, rows, labels):
     """Name of the method → maps (M, S, S) of M pairs of a cell's row and a label."""
     methods = {
-        "explain_cells": lambda c, p, label: explain_cells(network, c, p, [label])[:, 0],
+        "integrated gradients": lambda c, p, label: integrated_gradients(network, c, p, label),
         "last layer": lambda c, p, label: layer_maps(network, c, p, label),
         "LayerCAM": lambda c, p, label: layer_maps(network, c, p, label, stride=8),
     }
     maps = {"green": crops[rows, ..., 1].astype(np.float32)}
+    cells, places = np.unique(rows, return_inverse=True)
+    explained = np.concatenate([explain_cells(network, crops[[cell]], percentiles[[cell]]) for cell in cells])
+    maps["explain_cells"] = explained[places, labels]
     maps |= {name: np.zeros(maps["green"].shape, np.float32) for name in methods}
     for label in np.unique(labels):
         which = np.flatnonzero(labels == label)
@@ -118,6 +135,8 @@ def all_maps(network, crops, percentiles, rows, labels):
             part = which[start : start + 64]
             for name, method in methods.items():
                 maps[name][part] = method(crops[rows[part]], percentiles[rows[part]], label)
+    smooth = [cv2.GaussianBlur(one, (0, 0), 2) for one in maps["integrated gradients"]]
+    maps["the same, smoothed"] = np.stack(smooth)
     return maps
 
 
@@ -156,18 +175,14 @@ def main():
     crops, percentiles, areas, found = draw_structures(options.fields, config)
     rows, labels, structures = (np.array(column) for column in zip(*found))
     maps = all_maps(network, crops, percentiles.astype(np.float32), rows, labels)
-    table = pd.DataFrame({"class": labels, "chance": energy_share(maps["green"], structures, areas[rows])[1]})
-    for name, of_method in maps.items():  # a map that is nowhere above 0 has found nothing
-        table[name] = np.nan_to_num(energy_share(of_method, structures, areas[rows])[0])
-    means = table.groupby("class").mean().assign(cells=table.groupby("class").size())
-    ratios = means[means["cells"] >= FEWEST][list(maps)].div(means["chance"], axis=0)
-    print(f"{options.fields} fields of {SIDE}² px, {len(crops)} cells, {len(rows)} structures\n")
-    print(means.rename(index=dict(enumerate(SHORT_NAMES))).round(3).to_string())
-    print(f"\nshare / chance, mean of the classes of {FEWEST} cells or more")
-    print(ratios.mean().round(2).to_string())
+    size = f"{options.fields} fields of {SIDE}² px, {len(crops)} cells, {len(rows)} structures"
+    print(f"{size}; {os.cpu_count()} cores\n")
     ranks = pd.DataFrame({name: rank_pixels(of_method, rows, structures, areas) for name, of_method in maps.items()})
-    ranks = ranks.groupby(labels).mean()[means["cells"].to_numpy() >= FEWEST].mean()
-    print(f"\narea under the ROC curve, mean of the same classes\n{ranks.round(3).to_string()}")
+    means = ranks.groupby(labels).mean().assign(structures=pd.Series(labels).value_counts())
+    print("area under the ROC curve of pixels")
+    print(means.rename(index=dict(enumerate(SHORT_NAMES))).round(3).to_string())
+    often = means[means["structures"] >= FEWEST][list(maps)]
+    print(f"\nmean of the {len(often)} classes of {FEWEST} structures or more\n{often.mean().round(3).to_string()}")
     right = {name: tell_apart(of_method, rows, structures, areas) for name, of_method in maps.items()}
     print(f"\ntwo patterns told apart, share of {len(right['green'])} pairs")
     print(pd.Series({name: pairs.mean() for name, pairs in right.items()}).round(3).to_string())

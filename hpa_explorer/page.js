@@ -1,10 +1,8 @@
-"use strict";
 // Data reach the page as text and attributes only, never as markup: identifiers of fields are not to be trusted.
 
-const byId = (id) => document.getElementById(id);
 const blocks = [...document.querySelectorAll('script[type="application/json"]')];
 const read = (kind) => blocks.filter((b) => b.dataset.kind === kind).map((b) => JSON.parse(b.textContent));
-const [classes] = read("classes");
+const [{ classes, tints, dark, map }] = read("page");
 const fields = read("field");
 blocks.forEach((block) => block.remove()); // the texts hold all pictures; once parsed they are not needed
 
@@ -18,13 +16,13 @@ fields.forEach((field, place) => {
   }
 });
 const hasTruth = cells.some((cell) => cell.t);
-const MARKS = { right: "✓", false: "✗", missed: "○" };
+const mapped = cells.filter((cell) => cell.m);
+const MARKS = { right: "✓", false: "✗", missed: "○", unjudged: "–" };
 
 const filter = { number: -1, least: 0, outcome: "" }; // class, −1 for any; least confidence, 0 for none
 let field = fields[0] || null;
 let chosen = null; // the cell that stays when the pointer leaves
 let shown = null; // the cell in the panel
-let channel = "colour";
 
 // What a cell counts as
 
@@ -47,19 +45,8 @@ function matches(cell) {
   return filter.outcome ? judgedOutcome(cell) === filter.outcome : isPredicted(cell, judgedClass(cell));
 }
 
-// Small makers
+// Words and numbers
 
-function filled(element, attributes, content = []) {
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...content);
-  return element;
-}
-
-const make = (name, attributes = {}, ...content) => filled(document.createElement(name), attributes, content);
-const makeSvg = (name, attributes = {}) =>
-  filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
-
-const jpeg = (text) => "data:image/jpeg;base64," + text;
 const plural = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const shortNumber = (x) => (x === 0 ? "0" : x < 0.0005 ? x.toExponential(0) : x.toFixed(3));
 const floorTo3 = (x) => { // three digits, never above x, so that a cell of confidence x stays in
@@ -94,7 +81,7 @@ function buildFilters() {
     byId("least").value = least || "";
     change({ least });
   });
-  byId("clear").addEventListener("click", clearFilter);
+  for (const id of ["clear", "clear-too"]) byId(id).addEventListener("click", clearFilter);
 }
 
 function clearFilter() {
@@ -107,8 +94,17 @@ function change(wish) {
   if (filter.number < 0 && filter.outcome === "missed") filter.outcome = "";
   showFilter();
   const visible = visibleFields();
+  byId("nothing").hidden = visible.length > 0 || !fields.length;
+  byId("main").classList.toggle("nothing", !visible.length);
   if (visible.length && !visible.includes(field)) openField(visible[0]);
   else showCells();
+}
+
+// The classes predicted of a field's cells, the most frequent first: "Golgi 5, cytosol 2".
+function predictedIn(one) {
+  const count = (k) => one.cells.filter((cell) => cell.p && isPredicted(cell, k)).length;
+  const counts = classes.names.map((_, k) => [k, count(k)]).filter(([, n]) => n);
+  return counts.sort((a, b) => b[1] - a[1]).map(([k, n]) => `${classes.short[k]} ${n}`).join(", ");
 }
 
 function showFilter() {
@@ -139,6 +135,9 @@ function showFilter() {
     const n = own.cells.filter(matches).length;
     const all = own.cells.length ? plural(own.cells.length, "cell") : "no cells";
     item.querySelector(".n").textContent = isFiltering() ? `${n} of ${all}` : all;
+    const predicted = predictedIn(own);
+    item.querySelector(".predicted").textContent = predicted;
+    item.firstElementChild.title = `${own.id}: ${predicted || "nothing predicted"}`;
     item.hidden = isFiltering() && n === 0;
   }
   byId("filters").firstElementChild.textContent = isFiltering() ? "Filter cells (on)" : "Filter cells";
@@ -170,7 +169,8 @@ function showCount(values) {
   if (!found.length) {
     const most = values[values.length - 1];
     const hint = most < filter.least ? ` The highest confidence is ${shortNumber(most)}.` : "";
-    return count.replaceChildren(make("b", {}, "No cell"), ` of ${all}: ${describeFilter()}.${hint}`);
+    byId("nothing-why").textContent = `No cell is left: ${describeFilter()}.${hint}`;
+    return count.replaceChildren(make("b", {}, "No cell"), ` of ${all}`);
   }
   const inFields = plural(new Set(found.map((cell) => cell.field)).size, "field");
   count.replaceChildren(make("b", {}, `${plural(found.length, "cell")} in ${inFields}`),
@@ -183,80 +183,88 @@ const visibleFields = () => fields.filter((f) => !isFiltering() || f.cells.some(
 
 function buildFields() {
   for (const one of fields) {
-    const button = make("button", { type: "button", title: one.id },
-      make("img", { src: jpeg(one.thumbnail), alt: "" }), make("span", {}, one.id), make("span", { class: "n" }));
+    const button = make("button", { type: "button", tabindex: -1 },
+      make("img", { src: jpeg(one.thumbnail), alt: "" }), make("span", {}, one.id),
+      make("span", { class: "predicted" }), make("span", { class: "n" }));
     button.addEventListener("click", () => openField(one));
     byId("fields").append(make("li", { "data-place": one.place }, button));
   }
 }
 
 function openField(wanted, cell = null) {
+  const list = document.activeElement.closest("#fields, #cells"); // where the keyboard is; it stays there
   field = wanted;
   chosen = shown = cell;
   for (const item of byId("fields").children) {
     const current = Number(item.dataset.place) === field.place;
     item.firstElementChild.setAttribute("aria-current", current);
+    item.firstElementChild.tabIndex = current ? 0 : -1;
     if (current) item.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   byId("field-name").textContent = byId("field-name").title = field.id;
   const names = field.labels && (field.labels.map((k) => classes.names[k]).join(", ") || "none");
   byId("field-labels").textContent = byId("field-labels").title = `Labels of the field: ${names || "unknown"}`;
 
-  const [width, height] = field.size;
-  const picture = byId("picture");
-  picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const paths = makeSvg("g");
-  picture.replaceChildren(makeSvg("image", { width, height, preserveAspectRatio: "none" }), paths);
-  byId("cells").replaceChildren();
-  field.cells.forEach((one, place) => {
-    paths.append(makeSvg("path", { d: one.path, "data-cell": place }));
-    const button = make("button", { type: "button", "data-cell": place });
-    byId("cells").append(make("li", {}, button));
-  });
-  showChannel();
+  showPlanes(byId("planes"), field.planes, field.size);
+  byId("picture").setAttribute("aria-label", `Field ${field.id}, ${plural(field.cells.length, "cell")}`);
+  byId("outlines-drawn").replaceChildren(
+    ...field.cells.map((one, place) => makeSvg("path", { d: one.path, "data-cell": place })));
+  byId("cells").replaceChildren(
+    ...field.cells.map((_, place) => make("li", {}, make("button", { type: "button", "data-cell": place }))));
+  pictureView.show(field.size);
   showCells();
+  list?.querySelector("[tabindex='0']")?.focus();
 }
 
-function showChannel() {
-  byId("channel").setAttribute("aria-pressed", channel === "green");
-  if (!field) return;
-  byId("picture").firstElementChild.setAttribute("href", jpeg(field[channel]));
-  const what = channel === "green" ? "protein channel" : "all channels";
-  byId("picture").setAttribute("aria-label", `Field ${field.id}, ${what}, ${plural(field.cells.length, "cell")}`);
-  showCloseUp();
-}
+const announce = (text) => (byId("announced").textContent = text);
 
 function stepField(step) {
   const visible = visibleFields();
   const place = visible.indexOf(field);
   const next = visible[place < 0 ? 0 : place + step];
-  if (next) openField(next);
+  if (!next) return;
+  openField(next);
+  const cellsOfIt = `${plural(field.cells.length, "cell")}. Predicted: ${predictedIn(field) || "nothing"}.`;
+  announce(`Field ${byId("position").textContent}, ${field.id}, ${cellsOfIt}`);
+}
+
+function showPosition() {
+  const visible = visibleFields();
+  const place = visible.indexOf(field);
+  byId("position").textContent = place < 0 ? `– of ${visible.length}` : `${place + 1} of ${visible.length}`;
+  byId("previous").disabled = place <= 0;
+  byId("next").disabled = place < 0 ? !visible.length : place === visible.length - 1;
 }
 
 // Cells
 
 function stateOf(cell, outcome) {
-  return `cell ${cell.p ? outcome : "unpredicted"}${matches(cell) ? "" : " dim"}${cell === shown ? " shown" : ""}`;
+  const kind = cell.p ? outcome || "unjudged" : "unpredicted";
+  return `cell ${kind}${matches(cell) ? "" : " dim"}${cell === shown ? " shown" : ""}`;
 }
 
 function showCells() {
   if (!field) return showPanel();
-  const paths = [...byId("picture").querySelectorAll("path")];
-  byId("cells").querySelectorAll("button").forEach((button, place) => {
+  const paths = [...byId("outlines-drawn").children];
+  const buttons = [...byId("cells").querySelectorAll("button")];
+  buttons.forEach((button, place) => {
     const cell = field.cells[place];
     const outcome = judgedOutcome(cell); // none of a cell that was not predicted
     const state = stateOf(cell, outcome);
     button.className = state;
     button.setAttribute("aria-pressed", cell === chosen);
+    button.tabIndex = (chosen ? cell === chosen : !place) ? 0 : -1;
     button.textContent = outcome ? `${cell.id} ${MARKS[outcome]}` : cell.id;
-    const said = cell.p ? outcome : "not predicted";
+    const said = !cell.p ? "not predicted" : outcome || (hasTruth ? "not judged" : "");
     const away = matches(cell) ? "" : ", not in the filter";
     button.setAttribute("aria-label", `Cell ${cell.id}${said ? ", " + said : ""}${away}`);
     const path = paths.find((p) => Number(p.dataset.cell) === place);
     path.setAttribute("class", state);
     if (cell === shown) path.parentNode.append(path); // on top of its neighbours' outlines
   });
+  showPosition();
   showLegend();
+  showMap();
   showPanel();
   rememberPlace();
 }
@@ -268,10 +276,10 @@ function showLegend() {
   if (!hasTruth) return legend.replaceChildren("");
   const of = filter.number >= 0 ? classes.names[filter.number] : "the most confident class";
   legend.replaceChildren(`Outlines, by ${of}:`);
-  for (const kind of possibleOutcomes()) {
-    const line = makeSvg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
-    line.append(makeSvg("path", { d: "M1 4h24", class: `cell ${kind}` }));
-    legend.append(line, ` ${MARKS[kind]} ${kind}${kind === "right" ? ", or not judged" : ""}`);
+  for (const kind of [...possibleOutcomes(), "unjudged"]) {
+    const line = makeSvg("svg", { viewBox: "0 0 26 10", "aria-hidden": "true" },
+      makeSvg("path", { d: "M2 5h22", class: `cell ${kind}` }));
+    legend.append(make("span", {}, line, `${MARKS[kind]} ${kind === "unjudged" ? "not judged" : kind}`));
   }
 }
 
@@ -286,18 +294,31 @@ function stepCell(step) {
   if (!reachable.length) return;
   const place = reachable.indexOf(shown);
   const next = place < 0 ? (step > 0 ? 0 : reachable.length - 1) : (place + step + reachable.length) % reachable.length;
+  const inList = document.activeElement.closest("#cells");
   choose(reachable[next]);
+  inList?.querySelector("[tabindex='0']")?.focus();
+  const outcome = chosen.p ? judgedOutcome(chosen) : "";
+  announce(`Cell ${chosen.id}, ${next + 1} of ${reachable.length}. ${noteOn(chosen)} ${outcome && `Judged: ${outcome}.`}`);
+  const box = boxOf(chosen);
+  if (box && !pictureView.isWithin(box)) pictureView.centre(middleOf(box));
 }
+
+function boxOf(cell) { // of its outline in the picture; none while the map is shown instead
+  if (!cell || !cell.path || isMapShown()) return null;
+  return byId("outlines-drawn").querySelector(`[data-cell="${field.cells.indexOf(cell)}"]`).getBBox();
+}
+
+const middleOf = (box) => ({ x: box.x + box.width / 2, y: box.y + box.height / 2 });
 
 function followPointer() {
   const picture = byId("picture");
   const under = (event) => {
-    const path = event.target.closest("path");
+    const path = event.target.closest("#outlines-drawn path");
     return path ? field.cells[Number(path.dataset.cell)] : null;
   };
   picture.addEventListener("pointermove", (event) => {
     const cell = field && under(event);
-    if (event.pointerType === "mouse" && cell && cell !== shown) {
+    if (event.pointerType === "mouse" && !event.buttons && cell && cell !== shown) {
       shown = cell;
       showCells();
     }
@@ -377,32 +398,85 @@ function showCloseUp() {
   const nothing = !shown || !shown.path;
   view.toggleAttribute("hidden", nothing);
   if (nothing) return;
-  const path = byId("picture").querySelector(`path[data-cell="${field.cells.indexOf(shown)}"]`);
-  const box = path.getBBox();
+  const outline = byId("close-up-outline");
+  outline.setAttribute("d", shown.path);
+  outline.setAttribute("class", stateOf(shown, judgedOutcome(shown)));
+  const box = outline.getBBox();
   const margin = 0.08 * Math.max(box.width, box.height);
   view.setAttribute("viewBox",
     `${box.x - margin} ${box.y - margin} ${box.width + 2 * margin} ${box.height + 2 * margin}`);
-  const [width, height] = field.size;
-  const [image, outline] = view.children;
-  const source = jpeg(field[channel]);
-  if (image.getAttribute("href") !== source) image.setAttribute("href", source); // else it is decoded at every cell
-  image.setAttribute("width", width);
-  image.setAttribute("height", height);
-  outline.setAttribute("d", shown.path);
-  outline.style.visibility = byId("viewer").classList.contains("plain") ? "hidden" : "visible";
+  drawScale(view, umPerUnit());
+}
+
+const umPerUnit = () => field.width_um / field.size[0];
+
+// Map
+
+function buildMap() {
+  byId("map-button").hidden = !mapped.length;
+  if (!mapped.length) return;
+  byId("map").append(makeSvg("g", { id: "dots" }, ...makeDots(mapped)), makeSvg("g", { id: "ring" }));
+  byId("map").setAttribute("aria-label", `Map of ${plural(mapped.length, "cell")} by ${map}`);
+  mapped.forEach((cell, place) => {
+    const name = cell.p ? `${classes.short[cell.top]} ${shortNumber(cell.p[cell.top])}` : "not predicted";
+    byId("dots").children[place].firstChild.textContent = `${name}\ncell ${cell.id} of ${cell.field.id}`;
+  });
+  byId("map").addEventListener("click", (event) => {
+    const cell = nearestDot(byId("map"), mapped, event);
+    if (cell) openField(cell.field, cell);
+  });
+  mapView.show([MAP_SIDE, MAP_SIDE]);
+}
+
+function showMap() {
+  if (!mapped.length || !isMapShown()) return;
+  mapped.forEach((cell, place) => byId("dots").children[place].classList.toggle("dim", !matches(cell)));
+  const ringed = shown && shown.dot ? ["rim", "gap", ""] : [];
+  byId("ring").replaceChildren(...ringed.map((part) => makeSvg("path", { d: `M${shown.dot.x} ${shown.dot.y}h0`,
+    class: `dot ${part}`, style: part ? "" : styleOf(shown.top) })));
+  const count = (k) => mapped.filter((cell) => cell.top === k && matches(cell)).length;
+  const counts = classes.names.map((_, k) => [k, count(k)]).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
+  byId("map-legend").replaceChildren(`${map} of what the network's head sees: near cells look alike to it. Colour: the ` +
+    "most confident class.", ...counts.map(([k, n]) => make("span", {}, makeSvg("svg", { viewBox: "0 0 12 12",
+    "aria-hidden": "true" }, makeSvg("path", { d: "M6 6h0", class: "dot", style: styleOf(k) })), `${classes.short[k]} ${n}`)));
 }
 
 // Keys, buttons, address
 
-function toggleChannel() {
-  channel = channel === "green" ? "colour" : "green";
-  showChannel();
+const pictureView = makeView(byId("picture"), () => field && drawScale(byId("picture"), umPerUnit()));
+const mapView = makeView(byId("map"), () => {});
+const currentView = () => (isMapShown() ? mapView : pictureView);
+
+function zoomBy(factor) { // about the chosen cell, so that keys alone lead to it
+  const box = boxOf(shown);
+  currentView().zoom(factor);
+  if (box && factor > 1) pictureView.centre(middleOf(box));
+}
+
+const showChannels = () => tintPlanes(byId("planes"), tints);
+
+function toggleProteinAlone() {
+  const alone = CHANNELS.every((channel) => isOn(channel) === (channel === "green"));
+  for (const channel of CHANNELS) {
+    byId(channel).checked = alone ? byId(channel).defaultChecked : channel === "green";
+  }
+  showChannels();
 }
 
 function toggleOutlines() {
-  const plain = byId("viewer").classList.toggle("plain");
+  const plain = document.body.classList.toggle("plain");
   byId("outlines").setAttribute("aria-pressed", !plain);
-  showCloseUp();
+}
+
+const isMapShown = () => !byId("map").hasAttribute("hidden"); // the property is one of HTML, not of SVG
+
+function toggleMap() {
+  if (!mapped.length) return;
+  const on = !isMapShown();
+  byId("map-button").setAttribute("aria-pressed", on);
+  for (const id of ["map", "map-legend"]) byId(id).toggleAttribute("hidden", !on);
+  for (const id of ["picture", "legend"]) byId(id).toggleAttribute("hidden", on);
+  showCells();
 }
 
 function letGo() {
@@ -413,7 +487,10 @@ function letGo() {
 const KEYS = {
   ArrowLeft: () => stepField(-1), p: () => stepField(-1), ArrowRight: () => stepField(1), n: () => stepField(1),
   ArrowUp: () => stepCell(-1), k: () => stepCell(-1), ArrowDown: () => stepCell(1), j: () => stepCell(1),
-  g: toggleChannel, o: toggleOutlines, s: () => byId("sort").click(), "?": () => byId("help").showModal(),
+  1: () => byId("red").click(), 2: () => byId("green").click(), 3: () => byId("blue").click(),
+  4: () => byId("yellow").click(), g: toggleProteinAlone, o: toggleOutlines, m: toggleMap,
+  "+": () => zoomBy(STEP), "=": () => zoomBy(STEP), "-": () => zoomBy(1 / STEP), 0: () => currentView().reset(),
+  s: () => byId("sort").click(), "?": () => byId("help").showModal(),
 };
 
 function onKey(event) {
@@ -447,8 +524,16 @@ function goToAddress() {
 function start() {
   buildFilters();
   buildFields();
-  byId("channel").addEventListener("click", toggleChannel);
   byId("outlines").addEventListener("click", toggleOutlines);
+  byId("map-button").addEventListener("click", toggleMap);
+  byId("closer").addEventListener("click", () => zoomBy(STEP));
+  byId("farther").addEventListener("click", () => zoomBy(1 / STEP));
+  byId("whole").addEventListener("click", () => currentView().reset());
+  CHANNELS.forEach((channel, place) => {
+    byId(channel).checked = byId(channel).defaultChecked = !dark.includes(channel);
+    byId(channel).addEventListener("change", showChannels);
+    byId(channel).parentNode.style.setProperty("--tint", tints[place]);
+  });
   byId("sort").addEventListener("change", showPanel);
   byId("previous").addEventListener("click", () => stepField(-1));
   byId("next").addEventListener("click", () => stepField(1));
@@ -461,7 +546,14 @@ function start() {
   fold();
   byId("sort").checked = matchMedia("(max-width: 720px)").matches; // little room: what matters comes first
   followPointer();
-  byId("close-up").append(makeSvg("image", { preserveAspectRatio: "none" }), makeSvg("path", { class: "cell" }));
+  byId("picture").append(makePlanes("planes"), makeSvg("g", { id: "outlines-drawn" }));
+  byId("close-up").append(makeSvg("use", { href: "#planes" }), makeSvg("path", { id: "close-up-outline" }));
+  showChannels();
+  buildMap();
+  new ResizeObserver(() => {
+    if (field) drawScale(byId("picture"), umPerUnit());
+    if (field) showCloseUp();
+  }).observe(byId("picture"));
   byId("viewer").hidden = byId("panel").hidden = !fields.length;
   showFilter();
   goToAddress();

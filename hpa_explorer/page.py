@@ -1,7 +1,7 @@
 """``report.html``: fields with the outlines of their cells and what the model says of each, in one file.
 
-The page needs no server and no network. It is made of ``page.html``, ``page.css`` and ``page.js`` beside this
-module; each field follows as a block of JSON that holds its pictures, its outlines and its numbers.
+The page needs no server and no network. It is made of ``page.html``, ``page.css``, ``page_views.js`` and ``page.js``
+beside this module; each field follows as a block of JSON that holds its pictures, its outlines and its numbers.
 """
 
 import base64
@@ -17,17 +17,18 @@ import pandas as pd
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from hpa_utils.dataset import Dataset
+from hpa_utils.dataset import CHANNELS, PIXEL_SIZE_UM, Dataset
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
 from hpa_utils.paths import atomic_write
-from hpa_utils.plots.pictures import SHORT_NAMES, composite, shrink, stretched
+from hpa_utils.plots.pictures import COLOURS, MIXES, SHORT_NAMES, composite, shrink, stretched
 from hpa_utils.segmentation.report import field_and_labels
 
 SIDE = 1024  # px, longer side of a picture and of the plane the outlines are drawn in
 THUMBNAIL = 96  # px
 UNITS = 10  # of the outlines' whole numbers to a shown pixel
 TOLERANCE = 0.35  # shown px by which a simplified outline may leave the mask's edge
-COLOUR_BYTES, GREEN_BYTES = 180_000, 90_000  # a field; in base64 and with all else, 50 fields stay under 20 MB
+BYTES = {"red": 55_000, "green": 100_000, "blue": 45_000, "yellow": 55_000}  # so 50 fields stay under 20 MB
+YELLOW = (0.45, 0.4, 0.0)  # of a channel that the figures leave dark, where it is switched on
 QUALITIES = ((SIDE, 90), (SIDE, 80), (SIDE, 70), (SIDE, 60), (768, 60), (768, 45), (512, 50), (512, 35), (384, 35))
 
 
@@ -39,6 +40,8 @@ def describe_field(
     confidences: np.ndarray,
     field_labels: np.ndarray | None = None,
     truth: np.ndarray | None = None,
+    pixel_size_um: float = PIXEL_SIZE_UM,
+    places: np.ndarray | None = None,
 ) -> dict:
     """What the page shows of one field, ready for JSON.
 
@@ -57,13 +60,18 @@ def describe_field(
         int (19,), 1 or 0, −1 where unknown.
     truth : numpy.ndarray, optional
         int (n, 19), 1 or 0, −1 where unknown.
+    pixel_size_um : float
+        µm a pixel of the field.
+    places : numpy.ndarray, optional
+        float (n, 2), where the cells are on the map of `map_cells`; NaN for those that are not on it.
 
     Returns
     -------
     dict
-        `id`, `size` (width, height in outline units), `colour`, `green` and `thumbnail` (JPEG, base64), `labels`
-        (class numbers, None where unknown) and `cells`: of each its `id`, its `path` (SVG path data, to be filled
-        by the even-odd rule), `p` (19 numbers, None where not predicted) and `t` (19 numbers, None where unknown).
+        `id`, `size` (width, height in outline units), `width_um`, `planes` (of each channel a grey JPEG, base64),
+        `thumbnail` (JPEG, base64), `labels` (class numbers, None where unknown) and `cells`: of each its `id`, its
+        `path` (SVG path data, to be filled by the even-odd rule), `p` (19 numbers, None where not predicted), `t`
+        (19 numbers, None where unknown) and `m` (2 numbers, None where not on the map).
 
     Raises
     ------
@@ -71,32 +79,44 @@ def describe_field(
         If the arrays do not belong together.
     """
     cell_ids, confidences = np.asarray(cell_ids), np.asarray(confidences, np.float64)
-    truth = np.full((len(cell_ids), N_CLASSES), -1) if truth is None else np.asarray(truth)
-    expected = {"labels": field.shape[:2], "confidences": (len(cell_ids), N_CLASSES)}
-    expected["truth"] = expected["confidences"]
-    for name, array in (("labels", labels), ("confidences", confidences), ("truth", truth)):
-        if array.shape != expected[name]:
-            raise ValueError(f"field {image_id}: {name} has the shape {array.shape}, expected {expected[name]}")
+    count = len(cell_ids)
+    truth = np.full((count, N_CLASSES), -1) if truth is None else np.asarray(truth)
+    places = np.full((count, 2), np.nan) if places is None else np.asarray(places, np.float64)
+    expected = {"labels": (labels, field.shape[:2]), "confidences": (confidences, (count, N_CLASSES))}
+    expected |= {"truth": (truth, (count, N_CLASSES)), "places": (places, (count, 2))}
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ValueError(f"field {image_id}: {name} has the shape {array.shape}, expected {shape}")
     small = shrink(field, SIDE)
-    picture = composite(small)
     paths = outline_paths(labels, cell_ids, small.shape[1] / field.shape[1], small.shape[0] / field.shape[0])
     known = field_labels is not None and (np.asarray(field_labels) >= 0).all()
     return {
         "id": str(image_id),
         "size": [small.shape[1] * UNITS, small.shape[0] * UNITS],
-        "colour": _base64(within(picture, COLOUR_BYTES)),
-        "green": _base64(within(stretched(small[..., 1]), GREEN_BYTES)),
-        "thumbnail": _base64(_jpeg(shrink(picture, THUMBNAIL), 75)),
+        "width_um": field.shape[1] * float(pixel_size_um),
+        "planes": {name: _base64(within(stretched(small[..., i]), BYTES[name])) for i, name in enumerate(CHANNELS)},
+        "thumbnail": _base64(_jpeg(shrink(composite(small), THUMBNAIL), 75)),
         "labels": np.flatnonzero(field_labels).tolist() if known else None,
         "cells": [
-            {"id": int(number), "path": path, "p": _numbers(row), "t": true.tolist() if (true >= 0).any() else None}
-            for number, path, row, true in zip(cell_ids, paths, confidences, truth, strict=True)
+            {
+                "id": int(number),
+                "path": path,
+                "p": _numbers(row),
+                "t": true.tolist() if (true >= 0).any() else None,
+                "m": _numbers(at),
+            }
+            for number, path, row, true, at in zip(cell_ids, paths, confidences, truth, places, strict=True)
         ],
     }
 
 
 def describe_fields(
-    dataset: Dataset, fields: pd.DataFrame, cells: pd.DataFrame, confidences: np.ndarray, truth: np.ndarray | None
+    dataset: Dataset,
+    fields: pd.DataFrame,
+    cells: pd.DataFrame,
+    confidences: np.ndarray,
+    truth: np.ndarray | None,
+    places: np.ndarray | None = None,
 ) -> Iterator[dict]:
     """`describe_field` of each field of a field table, one after the other, as `write_page` takes them.
 
@@ -105,8 +125,8 @@ def describe_fields(
     dataset : Dataset
     fields, cells : pandas.DataFrame
         The fields to show; the cell table, maybe with other fields' cells.
-    confidences, truth : numpy.ndarray
-        (n, 19) in the order of `cells`, as in `describe_field`.
+    confidences, truth, places : numpy.ndarray
+        (n, 19), and (n, 2) of the places, in the order of `cells`, as in `describe_field`.
 
     Warns
     -----
@@ -120,9 +140,9 @@ def describe_fields(
             warnings.warn(f"not on the page: {error}", stacklevel=2)
             continue
         rows = np.flatnonzero(cells["image_id"] == row.image_id)
-        known = None if truth is None else truth[rows]
-        cell_ids = cells["cell_id"].iloc[rows]
-        yield describe_field(field, labels, row.image_id, cell_ids, confidences[rows], row.labels, known)
+        known, on_map = (None if array is None else array[rows] for array in (truth, places))
+        own = cells["cell_id"].iloc[rows], confidences[rows], row.labels, known, float(row.pixel_size_um), on_map
+        yield describe_field(field, labels, row.image_id, *own)
 
 
 def outline_paths(labels: np.ndarray, cell_ids: np.ndarray, scale_x: float, scale_y: float) -> list[str]:
@@ -173,7 +193,7 @@ def within(image: np.ndarray, budget: int) -> bytes:
     return data
 
 
-def write_page(path: str | Path, fields: Iterable[dict], title: str) -> int:
+def write_page(path: str | Path, fields: Iterable[dict], title: str, map_name: str = "") -> int:
     """Write the page; returns its size in bytes.
 
     Parameters
@@ -183,21 +203,32 @@ def write_page(path: str | Path, fields: Iterable[dict], title: str) -> int:
     fields : iterable of dict
         As of `describe_field`; only one is held at a time.
     title : str
+    map_name : str
+        Of the method that found the places on the map.
     """
     here = Path(__file__).parent
-    page = (here / "page.html").read_text(encoding="utf-8")
-    page = page.replace("/*STYLE*/", (here / "page.css").read_text(encoding="utf-8"))
-    page = page.replace("/*SCRIPT*/", (here / "page.js").read_text(encoding="utf-8"))
+    names = ("page.html", "page.css", "page_views.js", "page.js")
+    page, style, *scripts = [(here / name).read_text(encoding="utf-8") for name in names]
+    page = page.replace("/*STYLE*/", style).replace("/*SCRIPT*/", "\n".join(scripts))
     head, foot = page.replace("<!--TITLE-->", html.escape(title)).split("<!--DATA-->")
     with atomic_write(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(head)
-            file.write(_block("classes", {"names": CLASS_NAMES, "short": SHORT_NAMES}))
+            file.write(_block("page", _page_wide(map_name)))
             for field in fields:
                 file.write(_block("field", field))
             file.write(foot)
         size = temporary.stat().st_size
     return size
+
+
+def _page_wide(map_name: str) -> dict:
+    """What all fields share; the channels are in the colours of the notebooks' figures."""
+    mixes = dict(zip(CHANNELS, MIXES[COLOURS]))
+    dark = [channel for channel, mix in mixes.items() if not any(mix)]
+    shades = [YELLOW if channel in dark else mix for channel, mix in mixes.items()]
+    tints = ["#" + "".join(f"{round(255 * value):02x}" for value in shade) for shade in shades]
+    return {"classes": {"names": CLASS_NAMES, "short": SHORT_NAMES}, "tints": tints, "dark": dark, "map": map_name}
 
 
 def _block(kind: str, content: dict) -> str:
@@ -217,7 +248,7 @@ def _path(points: np.ndarray) -> str:
 
 
 def _numbers(row: np.ndarray) -> list[float] | None:
-    """Confidences to four digits; None unless all are numbers."""
+    """To four digits; None unless all are numbers."""
     return [float(f"{value:.4g}") for value in row.tolist()] if np.isfinite(row).all() else None
 
 

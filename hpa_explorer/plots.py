@@ -1,10 +1,10 @@
 """Figures of 06_explore."""
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.labels import N_CLASSES
@@ -15,6 +15,7 @@ from hpa_utils.plots.pictures import (
     image_grid,
     message,
     picture_sheet,
+    show,
     stretched,
 )
 
@@ -23,7 +24,8 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#3
 MARKS = "o^"
 assert len(COLOURS) * len(MARKS) >= N_CLASSES
 NAMED_FIELDS = 8
-HEAT = to_rgb("#ffb000")
+HEAT = LinearSegmentedColormap.from_list("heat", ["#b08cff", "#303030", "#ffb000"])
+FALL = "fall of the class's logit where the protein is hidden, as a share of the most in the cell"
 
 
 def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, image_ids, truth=None, chosen=None):
@@ -91,42 +93,50 @@ def neighbours_strip(crops: CropSet, cells: np.ndarray, similarities: np.ndarray
 
 
 def explanations(
-    crops: np.ndarray, maps: np.ndarray, labels, confidences: np.ndarray, cell_ids, title: str, most: int = 3
+    crops: np.ndarray, maps: np.ndarray, labels, confidences: np.ndarray, cell_ids, widths_um, title: str, most: int = 3
 ):
-    """Cells with maps of the classes that they most probably show: composite, protein channel, protein under heat.
+    """Cells with maps of the classes that they most probably show: composite, protein channel, protein under the map.
 
     Parameters
     ----------
     crops : numpy.ndarray
         uint8 (N, S, S, 4); the first 8 are drawn.
     maps : numpy.ndarray
-        float32 (N, L, S, S) of `explain_cells`. Orange is where green speaks for the class; the maps of a cell
-        are brought to one brightness.
+        float32 (N, L, S, S) of `explain_cells`; orange above 0, violet below, as shares of the most in the
+        cell's maps, which stands above it in logits.
     labels : sequence of int
         L classes of the maps.
     confidences : numpy.ndarray
         float (N, 19); NaN for cells that were not predicted.
     cell_ids : sequence of int
+    widths_um : sequence of float
+        Of the crops, in µm.
     title : str
     most : int
         Classes of a cell.
     """
-    labels, shown = np.asarray(labels, np.int64), min(len(crops), 8)
-    if not shown or not len(labels):
+    labels, count = np.asarray(labels, np.int64), min(len(crops), 8)
+    if not count or not len(labels):
         return message(f"{title}: no cells or classes to explain")
     most = min(most, len(labels))
-    figure, axes = image_grid(shown, 2 + most, 1.7)
-    for row, crop, of_cell, scores, cell_id in zip(axes, crops, maps, confidences, cell_ids):
-        row[0].imshow(composite(crop))
-        row[0].set_title(f"cell {cell_id}", fontsize=7)
-        row[1].imshow(stretched(crop[..., 1]), cmap="gray", vmin=0, vmax=255)
-        row[1].set_title("protein channel", fontsize=7)
-        places = np.argsort(-np.nan_to_num(scores[labels]), kind="stable")[:most]
-        for axis, place, picture in zip(row[2:], places, heated(crop[..., 1], of_cell[places])):
-            axis.imshow(picture)
-            axis.set_title(f"{SHORT_NAMES[labels[place]]} {scores[labels[place]]:.2f}".removesuffix(" nan"), fontsize=7)
-    figure.suptitle(title, fontsize=10)
-    return finished(figure)
+    order = np.argsort(-np.nan_to_num(confidences[:count][:, labels]), axis=1, kind="stable")[:, :most]
+    drawn = np.take_along_axis(maps[:count], order[..., None, None], axis=1)
+    most_of_cell = np.maximum(np.percentile(np.abs(drawn), 99.5, axis=(1, 2, 3)), 1e-9)
+    figure, axes = image_grid(count, 2 + most, 1.9)
+    shares = np.clip(drawn / most_of_cell[:, None, None, None], -1, 1)
+    for line, crop, places, of_cell, scores, cell_id, width, fall in zip(
+        axes, crops, order, shares, confidences, cell_ids, widths_um, most_of_cell
+    ):
+        protein = stretched(crop[..., 1])
+        show(line[0], composite(crop), width, f"cell {cell_id} (most: {fall:.2g})", bar_um=10)
+        show(line[1], protein, width, "protein channel", bar_um=10)
+        for axis, label, values in zip(line[2:], labels[places], of_cell):
+            show(axis, protein, width, f"{SHORT_NAMES[label]} {scores[label]:.2f}".removesuffix(" nan"), bar_um=10)
+            axis.imshow(values, cmap=HEAT, vmin=-1, vmax=1, alpha=0.7 * np.abs(values) ** 0.7)
+    scale = ScalarMappable(Normalize(-1, 1), HEAT)
+    figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, label=FALL, aspect=40)
+    figure.suptitle(f"{title} (bars: 10 µm)", fontsize=10)
+    return finished(figure, f"{title}: cells, and over their protein where hiding it lowers the logit of each class")
 
 
 def variable_fields(crops: CropSet, ranked: pd.DataFrame, confidences: np.ndarray, columns: int = 10):
@@ -160,29 +170,6 @@ def variable_fields(crops: CropSet, ranked: pd.DataFrame, confidences: np.ndarra
         text = f"{SHORT_NAMES[row.label]}\n{about}"
         line[0].text(-0.08, 0.5, text, ha="right", va="center", fontsize=7, transform=line[0].transAxes)
     return finished(figure)
-
-
-def heated(plane: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """A channel in grey under orange where maps are above 0; all maps on one scale.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        uint8 (S, S).
-    maps : numpy.ndarray
-        float (L, S, S).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (L, S, S, 3).
-    """
-    blur = len(plane) / 96  # px: light on single pixels would not be seen
-    heat = np.stack([cv2.GaussianBlur(np.maximum(values, 0), (0, 0), blur) for values in maps])
-    highest = max(np.percentile(heat, 99.5, axis=(1, 2)).max(), 1e-9)
-    strength = np.clip(heat / highest, 0, 1)[..., None] ** 0.7
-    grey = 0.55 * stretched(plane)[..., None].astype(np.float32)
-    return ((1 - strength) * grey + strength * 255 * np.array(HEAT)).astype(np.uint8)
 
 
 def _draw_groups(axis, places: np.ndarray, groups: np.ndarray, names, title: str) -> None:

@@ -116,18 +116,20 @@ if close:
     display(plots.neighbours_strip(crops, numbers[np.append(row, alike)], similarities, probabilities))
 
 # %% [markdown]
-# ## Where it looks
-# Orange: where the protein raises the score of the class (integrated gradients from the cell without its protein).
-# What the network takes from the other channels is on no map, and the map of an improbable class means little.
-# `docs/explore.md` tells how much of it lies on the organelle in simulated cells.
+# ## What a class hangs on
+# The protein's light is hidden, square by square. Orange: where the logit of the class then falls, so that the light
+# speaks for the class; violet: where it rises. The maps are coarse and do not find the organelle better than the
+# protein channel beside them (`docs/explore.md`); they tell which of the light counts for which class.
 
 # %%
 if close:
     others = np.flatnonzero((cells["image_id"] == close) & (cells.index != chosen))
-    own = np.append(chosen, others)[:8]
+    surest = np.argsort(-np.nan_to_num(probabilities[others]).max(axis=1), kind="stable")
+    own = np.append(chosen, others[surest])[:8]
     labels, pictures = explore.probable_classes(probabilities[own], 6), crops.read(own)
     maps = explore.explain_cells(network, pictures, percentiles[crops.field[own]], labels)
-    display(plots.explanations(pictures, maps, labels, probabilities[own], crops.cell_id[own], f"field {close}"))
+    about = probabilities[own], crops.cell_id[own], crops.um_per_px[own] * crops.size
+    display(plots.explanations(pictures, maps, labels, *about, f"field {close}"))
 
 # %% [markdown]
 # ## Fields whose cells differ
@@ -149,8 +151,10 @@ print("no field's cells differ in:", ", ".join(CLASS_NAMES[label] for label in f
 # It opens in any browser, without a network.
 
 # %%
-described = explore.describe_fields(dataset, shown, cells, probabilities, truth)
-size = explore.write_page(stage / "report.html", described, f"Cells of {dataset.root.name}")
+on_map = np.full((len(cells), 2), np.nan)
+on_map[numbers] = places
+described = explore.describe_fields(dataset, shown, cells, probabilities, truth, on_map)
+size = explore.write_page(stage / "report.html", described, f"Cells of {dataset.root.name}", method)
 print(f"report.html: {len(shown)} fields, {size / 1e6:.1f} MB")
 counts = {"fields on the page": len(shown), "cells embedded": len(numbers), "MB of page": round(size / 1e6, 1)}
 manifest.finish(stage, {"split": split, "model": folder.name, "probabilities": made["models"]}, counts)
