@@ -219,8 +219,8 @@ def check_submission(output: Path, data: Path) -> None:
 def run_chain(place: Rehearsal) -> dict:
     """The five kernels, submit on the visible test set, and its scoring run; returns the outputs."""
     outputs = {}
-    for kernel in place.plan.kernels[:5]:
-        outputs[kernel.slug] = place.succeed(kernel.slug, "old", outputs)
+    for slug in place.plan.push[:-1]:
+        outputs[slug] = place.succeed(slug, "old", outputs)
     check_submission(outputs["hpa-05-inference"], place.visible)
     check_submission(place.succeed("submit", "old", outputs), place.visible)
     check_submission(place.succeed("submit", "old", outputs, scoring_run=True), place.hidden)
@@ -233,10 +233,10 @@ def run_rounds(place: Rehearsal, outputs: dict) -> None:
     for fold in (0, 1):
         halves[f"hpa-04-f{fold}"] = place.out / f"half-{fold}"
         shutil.rmtree(place.out / f"half-{fold}", ignore_errors=True)
-        other = shutil.ignore_patterns(f"*-f{1 - fold}")
+        other = shutil.ignore_patterns(f"*-f{1 - fold}", "*-r2-*", "b0-field-*", "plan.json")
         shutil.copytree(outputs["hpa-04-train"], place.out / f"half-{fold}", ignore=other)
-    first = [kernel_like("hpa-04-train", f"hpa-04-f{fold}", folds=str(fold)) for fold in (0, 1)]
-    second = kernel_like("hpa-04-train", "hpa-04-round-2", folds="0", rounds=2, runs="b0-128-r2-f0")
+    first = [kernel_like("hpa-04-train", f"hpa-04-f{fold}", runs=f"b0-128-r1-f{fold}") for fold in (0, 1)]
+    second = kernel_like("hpa-04-train", "hpa-04-round-2", folds="0", runs="b0-128-r2-f0")
     second["kernels"] = [*second["kernels"], *halves]
     submit = {"kernels": [*halves, "hpa-04-round-2"]}
     place.stage(rehearsed_plan({"submit": submit}, [*first, second]))
@@ -283,7 +283,7 @@ def run_all_in_one(place: Rehearsal) -> None:
     place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}, "submit": submit}))
     again = place.run("run-all", "new", {"run-all": first})
     kept = sorted(path.parent.name for path in again.output.glob("04_train/*/model.keras"))
-    print(f"  {again.said.count('left out,')} of 6 runs left out; models kept: {', '.join(kept)}", flush=True)
+    print(f"  {again.said.count('left out,')} of 5 runs left out; models kept: {', '.join(kept)}", flush=True)
     check_submission(place.succeed("submit", "new", {"run-all": again.output}, scoring_run=True), place.hidden)
 
 
@@ -306,7 +306,8 @@ def rehearsed_plan(changes: dict | None = None, more: list[dict] = ()) -> Plan:
             numbers = parameters["notebooks"]
             given = {"segmenter": "watershed"} if "02" in numbers else {}
             given |= (SHORT if "04" in numbers else {}) | ({"05.tta": 2} if "05" in numbers else {})
-            parameters["assignments"] = given
+            parameters["assignments"] = parameters.get("assignments", {}) | given
+            parameters |= {"folds": "0,1"} if "04" in numbers else {}
         kernel |= (changes or {}).get(kernel["slug"], {})
     return make_plan({**CONTENT, "owner": OWNER, "kernels": [*kernels, *more]})
 
@@ -314,7 +315,7 @@ def rehearsed_plan(changes: dict | None = None, more: list[dict] = ()) -> Plan:
 def kernel_like(model: str, slug: str, **parameters) -> dict:
     """A kernel as one of the manifest, with another slug, cut short and with other parameters."""
     kernel = copy.deepcopy(next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == model))
-    parameters = {**kernel["parameters"], "assignments": SHORT, **parameters}
+    parameters = {**kernel["parameters"], "assignments": SHORT, "folds": "0,1", **parameters}
     return {**kernel, "slug": slug, "title": slug, "datasets": [], "parameters": parameters}
 
 

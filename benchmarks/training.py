@@ -69,7 +69,7 @@ def make_network() -> keras.Model:
     """Augmentation, Lite0 and a head, compiled: what 04 trains."""
     backbone, _ = model.build_backbone("lite0", SIZE)
     crop, percentiles = keras.Input((SIZE, SIZE, 4)), keras.Input((4, 4))
-    changed = model.RandomGreen(0.3)(model.RandomRightAngles()(crop))
+    changed = model.RandomBrightness(0.3)(model.RandomRightAngles()(crop))
     features = backbone(model.FieldNormalisation()(changed, percentiles))
     logits = keras.layers.Dense(19)(keras.layers.GlobalAveragePooling2D()(features))
     network = keras.Model([crop, percentiles], logits)

@@ -52,7 +52,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from hpa_utils import limits, manifest, paths, tables
+from hpa_utils import limits, manifest, paths, scoring, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.parallel import map_parts
 from hpa_utils.plots import segmentation as plots
@@ -66,6 +66,12 @@ chosen = dataset.choose_splits(splits)
 reference = Path(masks) if masks else dataset.root / "masks"
 name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, reference, hpacellseg_weights, hpacellseg_sha256)
 print(f"segmenter {name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um} µm/px)")
+print(f"brightness: {dataset.range_note}")
+nucleus = report.usual_nucleus(dataset, chosen[0])
+if nucleus and not 80 <= nucleus <= 350:
+    likely, at = dataset.pixel_size_um * (167 / nucleus) ** 0.5, f"at {dataset.pixel_size_um} µm/px"
+    print(f"hint: nuclei of the first fields have a median area of {nucleus:.3g} µm² {at}, HPA's have 80…350 µm²;")
+    print(f'if a pixel is not so large (about {likely:.1g} µm?), write {{"pixel_size_um": …}} to dataset.json')
 
 # %% [markdown]
 # ## Segment and measure
@@ -91,7 +97,7 @@ print(f"fields done now: {n_fields - n_kept:,}; kept from an earlier run: {n_kep
 fields, cells = tables.read_parts(stage / "fields"), tables.read_parts(stage / "cells")
 read = fields[fields["error"] == ""]
 set_aside = tables.failed_fields(fields)
-tables.check_some_left(fields)
+tables.check_some_left(fields["split"], set_aside)
 print(f"{len(cells):,} cells; fields segmented: {len(read):,}; fields set aside: {len(set_aside):,}")
 for row in set_aside[:10]:
     print(f"set aside: {row['image_id']}: {row['error']}")
@@ -103,16 +109,30 @@ for row in set_aside[:10]:
 
 
 # %%
-def show(rows, titles):
-    """Display fields with the outlines of their cells; nothing where there are none."""
+def show(rows, titles, known=None):
+    """Display fields with the outlines of their cells, and those of known masks; nothing where there are none."""
     pictures = [report.field_and_labels(dataset, cells, row) for row in rows]
     if pictures:
-        display(plots.outlines(*zip(*pictures), titles))
+        display(plots.outlines(*zip(*pictures), titles, dataset.pixel_size_um, known))
 
 
 rng = np.random.default_rng(0)
 drawn = list(read.iloc[np.sort(rng.permutation(len(read))[:shown])].itertuples())
 show(drawn, [f"{row.image_id[:8]} ({row.split}): {row.n_cells} cells" for row in drawn])
+
+# %% [markdown]
+# ## A field and its mask
+# Every cell in a colour of its own, and in the colours of its classes. Before training a cell has but the labels that
+# it inherits from its field; where the data set tells what each cell shows, that is beside it.
+
+# %% tags=["cover"]
+if drawn:
+    row = max(drawn, key=lambda row: (np.array(row.labels) > 0).sum())
+    own, answers = cells[cells["image_id"] == row.image_id], dataset.truth_path(row.split)
+    known = scoring.truth_labels(scoring.read_truth(answers), own, fields) if answers else np.full((len(own), 19), -1)
+    classes = {"labels of the field, inherited": np.tile(row.labels, (len(own), 1)), "true classes": known}
+    field, labels = report.field_and_labels(dataset, cells, row)
+    display(plots.coloured_field(field, labels, classes, row.image_id[:8], dataset.pixel_size_um))
 
 # %% [markdown]
 # ## Counts and areas
@@ -131,7 +151,7 @@ summary = {
 }
 display(pd.DataFrame(summary).round(2))
 if len(cells):
-    display(plots.counts_and_areas(fields, cells), plots.border_cells(cells))
+    display(plots.counts_and_areas(fields, cells))
 
 # %% [markdown]
 # ## Fields that look wrong
@@ -179,7 +199,17 @@ else:
     total = agreement[["hits", "cells", "reference"]].sum()
     f1 = 2 * total["hits"] / max(total["cells"] + total["reference"], 1)
     print(f"{total['hits']} hits among {total['cells']} cells and {total['reference']} of {reference}: F1 {f1:.3f}")
-    display(agreement.sort_values("F1").head(10).round(3), plots.agreement(agreement, reference.name))
+    display(agreement.sort_values("F1").head(10).round(3))
+
+# %% [markdown]
+# The fields that agree least, found cells over the reference.
+
+# %%
+if len(agreement):
+    least = agreement.set_index("image_id")["F1"].nsmallest(shown)
+    worst = list(read.set_index("image_id", drop=False).loc[least.index].itertuples())
+    masks_of = [read_labels(reference, row.image_id, (row.height, row.width)) for row in worst]
+    show(worst, [f"{row.image_id[:8]}: F1 {least[row.image_id]:.2f}" for row in worst], masks_of)
 
 # %%
 fingerprints = {split: tables.cells_fingerprint(cells[cells["split"] == split]) for split in chosen}

@@ -16,7 +16,8 @@
 #
 # - **Reads** the data set and the two tables of `02_segmentation/`.
 # - **Writes** the crop set `03_cell_crops/NAME/`: `part-*.crops` (the pictures), `part-*.parquet` (their index). Sets
-#   of several sizes may lie side by side; a set is named after its size unless it is given a name.
+#   of several sizes may lie side by side; a set is named after its size unless it is given a name. With `whole`, each
+#   field is one crop, for a model whose score 05 takes as the field's.
 # - **Takes** 12 s on the demo's 3,366 cells, 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
@@ -32,6 +33,7 @@ splits: str = ""  # train, test or both joined by a comma; empty: all that 02 se
 name: str = ""  # name of the crop set; empty: its size
 size: int = 128  # side of a crop, px
 um_per_px: float = 0.0  # scale of all crops, µm a px; 0: each cell is shrunk to fit
+whole: bool = False  # a crop is a whole field, shrunk to fit, instead of a cell
 model: str = ""  # model folder whose crop set is made; empty: as the parameters above say
 exclude_seen_in: str = ""  # output root whose fields are left out here if they recur
 workers: int = 0  # processes; 0: one a core
@@ -48,20 +50,19 @@ import pandas as pd
 
 from hpa_utils import limits, manifest, masks, paths, tables
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.crops import CropConfig, cut_cell, estimate_bytes, plan_crops, write_crops
+from hpa_utils.crops import CropConfig, crop_set_of, cut_cell, estimate_bytes, plan_crops, write_crops
 from hpa_utils.dataset import open_dataset
 from hpa_utils.duplicates import fields_repeated
-from hpa_utils.images import read_field
+from hpa_utils.images import read_field_of
 from hpa_utils.parallel import map_parts
 from hpa_utils.plots import cell_crops as plots
 
 # %%
 dataset, root = open_dataset(paths.find_data(data)), paths.find_out(out)
 segmented = paths.find_stages(root, "02_segmentation")
-config = CropConfig(size=size, um_per_px=um_per_px)
+config = CropConfig(size=size, um_per_px=um_per_px, whole=whole)
 if model:
-    wanted = manifest.read_config(model)["crops"]
-    name, config = wanted["name"], CropConfig(**wanted["config"])
+    name, config = crop_set_of(model)
 stage = root / "03_cell_crops" / (name or str(config.size))
 fields = tables.read_parts([folder / "fields" for folder in segmented])
 chosen = [split for split in dataset.choose_splits(splits) if split in set(fields["split"])]
@@ -78,12 +79,16 @@ typical = fields.sort_values("n_cells", kind="stable").iloc[len(fields) // 2]
 if typical["n_cells"]:
     wanted = [("image_id", "==", typical["image_id"])]
     own = pd.concat([pd.read_parquet(folder / "cells", filters=wanted) for folder in segmented], ignore_index=True)
-    field = read_field(dataset.folders[typical["split"]], typical["image_id"])
-    labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), *field.shape[:2])
+    own = tables.whole_fields(typical.to_frame().T) if config.whole else own
     cell = own.loc[own["area"].idxmax()]
     box = cell[["y0", "x0", "y1", "x1"]].tolist()
-    crop, scale = cut_cell(field, labels, cell["cell_id"], box, dataset.pixel_size_um, config)
-    display(plots.one_cell(field, labels, cell["cell_id"], crop, scale))
+    try:
+        field = read_field_of(dataset, typical["split"], typical["image_id"])
+        labels = masks.paint_labels(list(own["rle"]), list(own["cell_id"]), *field.shape[:2])
+        crop, scale = cut_cell(field, labels, cell["cell_id"], box, dataset.pixel_size_um, config)
+        display(plots.one_cell(field, labels, cell["cell_id"], crop, scale, dataset.pixel_size_um))
+    except (OSError, ValueError) as error:  # it will be set aside below
+        print(f"not shown: {error}")
 
 # %% [markdown]
 # ## Fields that are elsewhere already
@@ -112,6 +117,7 @@ print(limits.check_disk_space(estimate_bytes(parts), stage, shard))
 done = map_parts(functools.partial(write_crops, reuse=not paths.scoring_rerun()), parts, workers, scheduler)
 tables.remove_stale_parts(stage, plan)
 set_aside = [row for part in done for row in part["set_aside"]]
+tables.check_some_left([part.split for part in parts for _ in part.image_ids], set_aside)
 n_crops, n_bytes = (sum(part[key] for part in done) for key in ("cells", "bytes"))
 print(f"{n_crops:,} crops, {n_bytes / 1e6:.1f} MB, {n_bytes / max(n_crops, 1) / 1e3:.1f} kB a crop")
 for row in set_aside[:10]:
@@ -122,7 +128,7 @@ for row in set_aside[:10]:
 # Two rows a field: the colour composite, and the protein channel that the label speaks of. The label belongs to the
 # field: many of its cells do not show it.
 
-# %%
+# %% tags=["cover"]
 crops = CropSet([stage], chosen[0])
 if len(crops):
     some = np.sort(np.random.default_rng(0).permutation(len(crops.image_ids))[:6]).tolist()

@@ -40,10 +40,13 @@ crops: str = ""  # name of the crop set; empty: the only one
 fold: int = 0  # the fold held out; -1: none, the model learns all fields
 n_folds: int = 5  # folds the fields are split into
 training_round: int = 1  # 1: cells inherit their field's labels; 2: soft labels from the models of round 1
+teacher: str = ""  # name of the model whose round before gives the soft labels; empty: its own
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
+channels: str = ""  # what the network sees, such as "green,blue"; empty: all four
 epochs: int = 20  # with the backbone trained
 steps_per_epoch: int = 0  # 0: a pass over the fields, and at least 40
 batch_size: int = 32  # cells a step, each of another field
+rare_draws: float = 1.0  # how often fields of rare classes are drawn at most; above 1 spindle candidates come first
 seed: int = 0
 deadline: float = 0.0  # Unix time before which training stops, to be gone on with; 0: none
 
@@ -55,7 +58,8 @@ from hpa_utils.model import keras  # Keras, without TensorFlow's start-up lines
 from keras import layers, ops
 
 from hpa_utils import manifest, model, model_folders, paths, prediction, scoring, tables, training, weak_labels
-from hpa_utils.batches import CellBatches
+from hpa_utils.batches import CellBatches, rare_weights
+from hpa_utils.blending import GRADED
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import N_CLASSES
@@ -72,45 +76,48 @@ print(f"{stage.name}: {len(cells):,} cells of {len(fields):,} fields on {trainin
 
 # %% [markdown]
 # ## Folds
-# Every class is spread evenly, and near-duplicates stay together. Fields of one sample share labels and looks: give
-# a table of them (`ID,sample`) as `groups_csv`, or scores out of fold will be optimistic.
+# Every class is spread evenly, and near-duplicates stay together. So do fields of one sample, which share labels and
+# looks, where the data set has a table of them, `samples.csv` (`ID,sample`), or `groups_csv` names one. With
+# `groups_csv = ""` they may be in two folds, and scores out of fold will be optimistic.
 
 # %%
-groups_csv = ""
+groups_csv = weak_labels.find_samples(dataset.root)
 fold_of = weak_labels.split_fields(fields, n_folds, seed, groups_csv)
 learned, held_out = np.flatnonzero((fold_of != fold) | (fold < 0)), np.flatnonzero((fold_of == fold) & (fold >= 0))
 display(pd.DataFrame(labels).groupby(fold_of).sum().rename_axis("fold").rename_axis("fields of class", axis=1).T)
 
 # %% [markdown]
 # ## What each cell is to learn
-# The labels of its field. From the second round on they are softened: of all cells whose field has a label, those
-# get most of it whose own score and whose field's score are high. Class 18 keeps the field's label.
+# The labels of its field. From the second round on they are softened: how probably a cell shows each label of its
+# field, by its own score and its field's, so that over all cells the mean is the share in which experts saw the class.
+# Class 18 is the chance that a cell shows none of them (docs/weak_labels.md).
 
 # %%
-inherited = labels[cells.field].astype(np.float32)
-targets = inherited
+inherited = targets = labels[cells.field].astype(np.float32)
 if training_round > 1:
-    scores = model_folders.out_of_fold(root, name, training_round - 1, n_folds, cells, cell_table)
-    of_field = prediction.sigmoid(prediction.field_mean(prediction.logit(scores), cells.field))
-    targets = weak_labels.soft_labels(inherited, scores * of_field, rate=0.6, floor=0.25)
+    scores = model_folders.out_of_fold(root, teacher or name, training_round - 1, n_folds, cells, cell_table)
+    own = prediction.logit(scores)
+    evidence = own + 0.5 * prediction.field_mean(own, cells.field)
+    targets = weak_labels.soft_labels(inherited, evidence, GRADED.share)
     shares = weak_labels.shown_shares(inherited, targets)
     display(shares.round(2).T, plots.soft_label_shares(shares))
 
 # %% [markdown]
 # What people graded takes the place of what was inherited. A field labelled Mitotic spindle has one or two dividing
 # cells, found without labels by their nucleus and shape: these candidates are to look at, and with `use_spindles` they
-# alone carry the label and are drawn first.
+# alone carry the label and are drawn first. Nobody graded whole fields.
 
 # %%
-use_cell_grades, use_spindles = True, False
-grades, unmatched = weak_labels.graded_cells(dataset.root, cell_table, fields)
-print(f"{len(grades)} grades of these cells, {len(unmatched)} that match none of them")
+use_cell_grades, use_spindles = True, rare_draws > 1
+grades, unmatched = weak_labels.graded_cells(dataset.root, cell_table[: 0 if cells.whole else None], fields)
+lost = (unmatched["image_id"] + ": " + unmatched["reason"]).unique()
+print(f"{len(grades)} grades of these cells, {len(unmatched)} that match none of them", *lost[:10], sep="\n")
 graded_rows = cells.find(grades)
 if use_cell_grades:
     targets = weak_labels.use_grades(targets, graded_rows, grades)
 candidates, similar = weak_labels.spindle_cells(cell_table, fields)
 display(plots.spindle_sheet(cells, candidates.sort_values("score", ascending=False)))
-preferred = None
+weights, preferred = rare_weights(labels[learned], rare_draws), None
 if use_spindles:
     targets, preferred = weak_labels.mark_spindles(targets, inherited, cells.find(candidates), cells.find(similar))
 
@@ -118,8 +125,10 @@ if use_spindles:
 # ## The network
 # A four-channel EfficientNet with ImageNet's weights, average and maximum pooling, one dense layer. Red, blue and
 # yellow are stretched by the field's percentiles; green keeps its brightness, which tells a dim protein from none.
+# The demo's network sees green and blue only: red and yellow of simulated cells look least like those of real ones.
 
 # %%
+keras.utils.set_random_seed(seed)
 net, pretrained = model.build_backbone(backbone, cells.size)
 
 
@@ -127,27 +136,28 @@ def build_network():
     """One cell in, 19 logits out."""
     crop = keras.Input((cells.size, cells.size, 4), name="crop")
     percentile = keras.Input((4, 4), name="percentiles")
-    features = net(model.FieldNormalisation()(crop, percentile))
+    features = net(model.Channels(channels)(model.FieldNormalisation()(crop, percentile)))
     pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
     pooled = layers.Dropout(0.2, seed=seed)(layers.Concatenate()(pooled))
-    rare = keras.initializers.Constant(-2.0)  # a class is in some 12 % of the fields
-    head = layers.Dense(N_CLASSES, kernel_initializer=keras.initializers.GlorotUniform(seed), bias_initializer=rare,
-                        dtype="float32", name="head")  # fmt: skip
+    # a class is in some 12 % of the fields
+    head = layers.Dense(N_CLASSES, bias_initializer=keras.initializers.Constant(-2.0), dtype="float32", name="head")
     return keras.Model([crop, percentile], head(pooled), name="cell_network")
 
 
 # %% [markdown]
-# Augmentation wraps the network, so the saved model does without it.
+# Augmentation wraps the network, so the saved model does without it. What is not the protein's place is changed: how a
+# cell lies, its size, and the brightness and contrast of each channel.
 
 # %%
-keras.utils.set_random_seed(seed)
 network = build_network()
-augmentation = keras.Sequential([model.RandomRightAngles(seed=seed), model.RandomGreen(0.3, seed=seed)])
+change = [model.RandomRightAngles(seed=seed), model.RandomScale(0.2, seed=seed), model.RandomBrightness(0.4, seed=seed)]
+augmentation = keras.Sequential(change)
 trained = keras.Model(network.input, network([augmentation(network.input[0]), network.input[1]]))
 
 # %% [markdown]
 # ## Loss, learning rate, phases
-# The new head is trained first, alone; then all of the backbone at a lower rate.
+# The new head is trained first, alone; then all of the backbone at a lower rate. What is kept is a moving average of
+# the weights over the last tenth or so of the steps.
 
 
 # %%
@@ -158,28 +168,31 @@ def label_loss(labels, logits):
     return ops.sum(known * cross_entropy, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1.0)
 
 
+# %%
 def compile_phase(share, learning_rate, steps):
     """Make a share of the backbone's blocks trainable; warm-up to the learning rate, then a cosine to a hundredth."""
     model.unfreeze(net, share)
     warm_up = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 10, max(1, steps - warm_up), alpha=0.01, warmup_target=learning_rate, warmup_steps=warm_up
-    )
-    trained.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4, global_clipnorm=1.0), loss=label_loss)
+    warm = {"initial_learning_rate": learning_rate / 10, "warmup_target": learning_rate, "warmup_steps": warm_up}
+    schedule = keras.optimizers.schedules.CosineDecay(decay_steps=max(1, steps - warm_up), alpha=0.01, **warm)
+    average = {"use_ema": True, "ema_momentum": max(0.0, 1 - 10 / steps)}
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2, global_clipnorm=1.0, **average)
+    trained.compile(optimizer, loss=label_loss)
 
 
 steps = steps_per_epoch or max(40, -(-len(learned) // batch_size))
-phases = {"head": {"epochs": 1, "share": 0.0, "learning_rate": 1e-3},
-          "fine_tune": {"epochs": epochs, "share": 1.0, "learning_rate": 3e-4}}  # fmt: skip
+# epochs, trainable share of the backbone, learning rate
+phases = {"head": (2, 0.0, 1e-3), "fine_tune": (epochs, 1.0, 4e-4)}
 
 # %% [markdown]
 # ## A batch as the network gets it
 
 # %%
-batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, preferred=preferred)
+batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, weights, preferred)
 (shown, brightness), learning = batches[0]
 changed = model.FieldNormalisation()(augmentation(shown[:16], training=True), brightness[:16])
-display(plots.batch_sheet(ops.convert_to_numpy(changed), [plots.names_of(row > 0) for row in learning[:16]]))
+titles, widths_um = [plots.names_of(row > 0) for row in learning[:16]], cells.size * cells.um_per_px[batches.draw(0)]
+display(plots.batch_sheet(ops.convert_to_numpy(changed), titles, widths_um))
 
 # %% [markdown]
 # ## Train
@@ -189,7 +202,7 @@ display(plots.batch_sheet(ops.convert_to_numpy(changed), [plots.names_of(row > 0
 manifest.begin(stage)
 given = {"crop set": crop_set, "fold": fold, "batch_size": batch_size, "steps": steps, "seed": seed, "phases": phases}
 key = training.recipe_key(given, pretrained, trained, targets, learned, cells.cell_id)
-lengths = {phase: options["epochs"] for phase, options in phases.items()}
+lengths = {phase: length for phase, (length, *_) in phases.items()}
 checkpoint = training.Checkpoint(stage / "state.npz", key, batches, lengths, deadline)
 callbacks = [checkpoint]
 if len(held_out):
@@ -199,15 +212,15 @@ if len(held_out):
     callbacks = [training.Validation(network, cells, percentiles, watched, known, label_loss), checkpoint]
 
 # %%
-for phase, options in phases.items():
-    compile_phase(options["share"], options["learning_rate"], options["epochs"] * steps)
+for phase, (length, share, learning_rate) in phases.items():
+    compile_phase(share, learning_rate, length * steps)
     begun, end = checkpoint.begin(trained, phase), checkpoint.ends[phase]
     if begun < end and not checkpoint.stopped:
         trained.fit(batches, initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
 
-# %%
+# %% tags=["cover"]
 history = pd.DataFrame(checkpoint.history)
-display(plots.learning_curves(history))
+display(plots.learning_curves(history, sum(lengths.values())))
 
 # %% [markdown]
 # ## Scores out of fold
@@ -220,7 +233,7 @@ probabilities = prediction.sigmoid(prediction.predict_logits(network, cells, per
 oof = cells.keys().iloc[rows].assign(**dict(zip(tables.CELL_COLUMNS, probabilities.T)))
 _, first = np.unique(cells.field[rows], return_index=True)
 ranked = {"fields": (inherited[rows][first], prediction.field_mean(probabilities, cells.field[rows])[first])}
-if dataset.truth_path("train"):
+if dataset.truth_path("train") and not cells.whole:
     truth = scoring.read_truth(dataset.truth_path("train"))
     ranked["cells, by truth"] = scoring.truth_labels(truth, oof.merge(cell_table, "left"), fields), probabilities
 if len(grades):
@@ -247,8 +260,8 @@ config = {"format": manifest.FORMAT, "name": name, "training_round": training_ro
 config |= {"crops": cropped["crops"], "segmenter": segmented["segmenter"], "weights": pretrained, **given}
 if checkpoint.finished:
     model_folders.save_model(stage, network, config, history, oof, scores, tables.cells_fingerprint(cell_table))
-    counts = {"train fields": len(learned), "epochs": len(history)}
-    manifest.finish(stage, config | {"model_sha256": manifest.digest(stage / "model.keras")}, counts)
+    config["model_sha256"] = manifest.digest(stage / "model.keras")
+    manifest.finish(stage, config, {"train fields": len(learned), "epochs": len(history)})
     checkpoint.discard()
 else:
     manifest.pause(stage, f"stopped after epoch {len(history)}, before the deadline")

@@ -43,10 +43,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from hpa_utils import inference, limits, manifest, model_folders, paths, scoring, tables
+from hpa_utils.blending import change_odds, company_odds, nothing_shown, shown_part
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.dataset import open_dataset
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.plots import inference as plots
+from hpa_utils.plots.segmentation import coloured_field
 from hpa_utils.plots.train import class_scores
 from hpa_utils.prediction import as_confidences, check_tta, field_max, field_mean, logit, sigmoid
 from hpa_utils.segmentation.report import field_and_labels
@@ -60,7 +62,7 @@ if split == "train":
 segmented = paths.find_stages(root, "02_segmentation")
 fields = tables.read_parts([folder / "fields" for folder in segmented], split=split)
 cells = tables.read_parts([folder / "cells" for folder in segmented], split=split)
-field = pd.factorize(cells["image_id"])[0]
+field = pd.Index(fields["image_id"]).get_indexer(cells["image_id"])
 print(f"{len(fields):,} fields with {len(cells):,} cells")
 
 # %% [markdown]
@@ -83,17 +85,27 @@ write_submission(np.zeros((len(cells), N_CLASSES), np.float32), np.zeros(len(cel
 
 # %% [markdown]
 # ## From scores to confidences
-# A cell's own score times its field's: a field where most cells show a class is surer evidence than one cell. Two
-# classes are left out of that. Of twenty cells one divides, so a mitotic spindle (11) is mixed with the highest of its
-# field; a cell that shows nothing (18) may well lie in a field that shows something.
-
+# A cell's own score times its field's: a field where most cells show a class is surer evidence than one cell. The
+# field's is that of models that look at whole fields, where there are some, else that of its mean cell. Then what
+# experts' grades of 5,090 real cells say (docs/blending.md): small cells and cells cut by the border show less, and it
+# matters which labels stand beside one another. Two classes are apart. Of twenty cells one divides, so a mitotic
+# spindle (11) is mixed with the highest of its field only. A cell that shows nothing (18) may well lie in a field that
+# shows something: it is mixed with the chance that it shows none of that.
 
 # %%
-def blend(own, field):
-    """Confidences (n, 19) of cells from their own probabilities (n, 19) and the number of each one's field (n,)."""
-    confidences = own * sigmoid(field_mean(logit(own), field))
+by_geometry = shown_part(cells["area"].to_numpy(float), field, cells["edge_fraction"].to_numpy(float))
+
+
+def blend(own, field, whole, part=by_geometry, beside=True):
+    """Confidences (n, 19) of cells from their own probabilities (n, 19), the number of each one's field (n,), and the
+    probabilities (n, 19) of that field as a whole, NaN where there are none.
+    """
+    of_field = np.where(np.isnan(whole), sigmoid(field_mean(logit(own), field)), whole)
+    confidences = own * of_field
+    odds = part * (company_odds(of_field) if beside else 1.0)
+    confidences[:, :18] = change_odds(confidences[:, :18], odds)
     confidences[:, 11] = own[:, 11] * field_max(own, field)[:, 11]
-    confidences[:, 18] = own[:, 18]
+    confidences[:, 18] = own[:, 18] * nothing_shown(of_field, part)
     return as_confidences(confidences)
 
 
@@ -105,8 +117,7 @@ folders = model_folders.find_models(root, model)
 configs = {folder: manifest.read_config(folder) for folder in folders}
 digests = {folder: manifest.digest(folder / "model.keras") for folder in folders}
 networks = {folder: inference.load_network(folder) for folder in folders}
-sets = {config["crops"]["name"]: config for config in configs.values()}
-parts = {name: inference.open_parts(root, config, split, fields, cells) for name, config in sets.items()}
+parts = inference.open_sets(root, configs.values(), split, fields, cells)
 segmenter = manifest.read_manifest(segmented[0])["configuration"]["segmenter"]
 for folder in folders:
     learned = configs[folder]["segmenter"]
@@ -119,16 +130,19 @@ for folder in folders:
 # costs passes, not fields. What is predicted is kept part by part: a run that was cut goes on from there.
 
 # %%
-sums, count, done = np.zeros((len(cells), N_CLASSES)), np.zeros(len(cells)), 0
+sums = np.zeros((len(cells), N_CLASSES)), np.zeros((len(fields), N_CLASSES))  # of cells, of whole fields
+count, done = [np.zeros(len(part)) for part in sums], 0
 for view, folder in tqdm([(view, folder) for view in views for folder in folders], unit="pass", file=sys.stdout):
     for part in parts[configs[folder]["crops"]["name"]]:
         if time.time() < until:
             path = stage / "scores" / f"{folder.name}-view{view}" / part.name
-            sums[part.rows] += inference.predict_part(part, networks[folder], view, path, digests[folder], not is_rerun)
-            count[part.rows] += 1
-    predicted = count > 0
-    own = sums / np.maximum(count, 1)[:, None]
-    write_submission(blend(own, field), predicted)
+            found = inference.predict_part(part, networks[folder], view, path, digests[folder], not is_rerun)
+            sums[part.crops.whole][part.rows] += found
+            count[part.crops.whole][part.rows] += 1
+    predicted = count[0] > 0
+    own = sums[0] / np.maximum(count[0], 1)[:, None]
+    whole = (sums[1] / np.where(count[1], count[1], np.nan)[:, None])[field]
+    write_submission(blend(own, field, whole), predicted)
     done += time.time() < until
     if time.time() >= until:
         print(f"the time is over: {done} of {len(views) * len(folders)} passes are whole")
@@ -146,30 +160,35 @@ print(*findings[:10], sep="\n")
 print(f"{late.sum()} fields keep their placeholder row, for lack of time" if late.any() else "all cells are predicted")
 
 # %%
-confidences = blend(own, field)
+confidences = blend(own, field, whole)
 if len(table):
     display(plots.confidence_histogram(confidences[predicted]))
 
 # %% [markdown]
 # ## Cells with their predictions
-# The class each cell shows most probably, by its own score before the field's is mixed in.
+# Every cell in a colour of its own, and in the colours of its classes: those of probability 0.5 or more, else the most
+# probable one, by its own score before the field's is mixed in. The truth is beside it where the data set has one; a
+# cell that is at no true cell's place is dark.
 
-# %%
+# %% tags=["cover"]
+answers = dataset.truth_path(split)
+known = scoring.truth_labels(scoring.read_truth(answers), cells, fields) if answers else np.full(own.shape, -1)
 for row in fields[fields["image_id"].isin(table["image_id"])].head(shown).itertuples():
     picture, labels = field_and_labels(dataset, cells, row)
     places = np.flatnonzero(cells["image_id"] == row.image_id)
-    display(plots.predicted_field(picture, labels, cells["cell_id"].iloc[places], own[places], row.image_id[:8]))
+    classes = {"predicted classes": plots.shown_classes(own[places]), "true classes": known[places]}
+    display(coloured_field(picture, labels, classes, row.image_id[:8], dataset.pixel_size_um))
 
 # %% [markdown]
 # ## The most confident cells of each class
 # The protein channel, each cell stretched by itself. A class whose best cells do not look like it was not learned.
+# Where the truth is known, a green frame and ✓ mark a cell that shows the class, a red one and ✗ a cell that does not.
 
 # %%
 if len(table):
-    crops = CropSet(paths.find_stages(root, f"03_cell_crops/{next(iter(sets))}"), split)
-    of_crops = np.full((len(crops), N_CLASSES), np.nan)
-    of_crops[crops.find(cells[predicted])] = confidences[predicted]
-    display(plots.most_confident(crops, of_crops))
+    crops = CropSet(paths.find_stages(root, f"03_cell_crops/{next(iter(parts))}"), split)
+    numbers = crops.find(cells[predicted])
+    display(plots.most_confident(crops, numbers, confidences[predicted], known[predicted]))
 
 # %% [markdown]
 # ## Score
@@ -191,24 +210,36 @@ def with_class(label, values):
 
 
 # %%
+mean, highest = sigmoid(field_mean(logit(own), field)), field_max(own, field)
+blends = {"the blend above": confidences, "cells alone": own, "cell × highest of its field": own * highest}
+blends |= {"without models of whole fields": blend(own, field, whole * np.nan)} if count[1].any() else {}
+blends |= {"without size and border": blend(own, field, whole, part=1.0)}
+blends |= {"without the labels beside": blend(own, field, whole, beside=False)}
+blends |= {"class 11 alone": with_class(11, own[:, 11]), "class 18 alone": with_class(18, own[:, 18])}
+blends |= {"class 11 × mean of its field": with_class(11, own[:, 11] * mean[:, 11])}
+
+# %%
 truth, scores = dataset.truth_path(split), {}
 if truth:
     scores, matches = scoring.score_submission(truth, submission), match(scoring.read_truth(truth))
     print(f"mean average precision over 19 classes: {scores['mean_average_precision']:.4f}")
     display(class_scores(scores, "Average precision of single cells at mask IoU 0.6"))
-    mean, highest = sigmoid(field_mean(logit(own), field)), field_max(own, field)
-    blends = {"the blend above": confidences, "cells alone": own, "cell × highest of its field": own * highest}
-    blends |= {"cell × mean probability of its field": own * field_mean(own, field)}
-    blends |= {"class 11 alone": with_class(11, own[:, 11])}
-    blends |= {"class 11 × mean of its field": with_class(11, own[:, 11] * mean[:, 11])}
-    blends |= {"class 18 as 1 − the highest other": with_class(18, 1 - own[:, :18].max(axis=1))}
     found = {title: scoring.score_matches(matches.reranked(v[predicted].ravel())) for title, v in blends.items()}
     ablation = pd.Series({title: one["mean_average_precision"] for title, one in found.items()}, name="mAP").to_frame()
     display(ablation.assign(difference=ablation["mAP"] - ablation["mAP"].iloc[0]).round(4))
-    paths.write_json(stage / "scores.json", scores)
+    paths.write_json(stage / "scores.json", scores | {"interval": scoring.bootstrap(matches)})
 else:
     (stage / "scores.json").unlink(missing_ok=True)
     print("the data set has no cell-level truth for this split: no score")
+
+# %% [markdown]
+# How precise each class is while more and more of its cells are found, and what true cells are taken for: a cell of two
+# classes is given its two most probable ones.
+
+# %%
+if scores:
+    display(plots.precision_recall(matches, scores["average_precision"]))
+    display(plots.confusion_heatmap(known[predicted], own[predicted]))
 
 # %%
 described = {"split": split, "segmenter": segmenter, "models": {folder.name: digests[folder] for folder in folders}}

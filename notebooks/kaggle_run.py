@@ -30,7 +30,7 @@ notebooks: str = "01,02,03,04,05"  # which
 preset: str = ""  # named set of parameters, in notebooks/presets.json
 folds: str = ""  # folds of 04, such as 0,1; empty: the preset's
 rounds: int = 0  # rounds of 04; 0: the preset's
-runs: str = ""  # only the runs of these names, such as b0-128-r1-f0,b0-128-r1-f1; empty: all
+runs: str = ""  # only the runs of these names, such as b0-128-r1-f0,b0-field-*; empty: all
 assignments: dict = {}  # {"NAME": value} or {"04.NAME": value}, over the preset's
 hours: float = 0.0  # from now, after which no work is begun; 0: no deadline
 
