@@ -5,15 +5,11 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from hpa_utils.blending import GRADED
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 
 FAR = 50.0  # log odds at which a chance is as good as 0 or 1
 SHOWN = 0.5  # a soft label from which a cell counts as showing the class
-
-# Share of the cells in fields with the label whose grade was 3 or more of 5: MILIMED team, `validation` files, class
-# 11 its `relabel` file (repository CroDoc/HPA2021-data-centric-approach). The other classes were not graded.
-GRADED_RATES = {1: 0.45, 2: 0.49, 3: 0.59, 4: 0.32, 5: 0.30, 6: 0.67, 7: 0.75, 8: 0.45, 9: 0.54, 10: 0.71}
-GRADED_RATES |= {11: 0.07, 12: 0.28, 15: 0.26, 17: 0.49}
 
 
 def soft_labels(inherited: np.ndarray, evidence: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -43,7 +39,7 @@ def shown_shares(inherited: np.ndarray, soft: np.ndarray) -> pd.DataFrame:
     """
     count, shown = (inherited > 0).sum(axis=0), ((inherited > 0) & (soft >= SHOWN)).sum(axis=0)
     share = np.divide(shown, count, out=np.full(N_CLASSES, np.nan), where=count > 0)
-    graded = [GRADED_RATES.get(number, np.nan) for number in range(N_CLASSES)]
+    graded = np.append(GRADED.share, np.nan)
     return pd.DataFrame({"cells": count, "share": share, "graded": graded}).rename_axis("class")
 
 
