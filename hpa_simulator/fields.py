@@ -106,8 +106,8 @@ def _draw_green(rng, cell, stains, row, labels, look, patterns):
     for label in np.union1d(labels, np.flatnonzero(row)).astype(int):
         if label == NEGATIVE:
             continue
-        share = rng.uniform(0.5, 1.1) if row[label] else rng.uniform(0, 0.08)
-        strength = look.strength * look.properties(label + N_CLASSES)(0.5, 1) * share
+        share = rng.uniform(0.6, 1.1) if row[label] else rng.uniform(0, 0.08)
+        strength = look.strength * look.properties(label + N_CLASSES)(0.6, 1) * share
         if strength > FAINTEST and not (cell.metaphase and not row[label]):
             pattern = draw_pattern(label, cell, stains, look)
             green = green + np.float32(strength) * pattern

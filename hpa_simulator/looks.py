@@ -20,7 +20,7 @@ class Look:
         What the properties of patterns are drawn from; see `properties`.
     line : CellLine
     strength : float
-        Of the protein: near 0.2 it is dim, above 1.5 saturated.
+        Of the protein: near 0.4 it is dim, above 1.5 saturated.
     veil, nuclear_veil : float
         Unspecific antibody all over the cell and over the nucleus, of the same scale as a pattern of strength 1.
     grain : float
@@ -62,7 +62,7 @@ def draw_look(seed: tuple) -> Look:
     return Look(
         seed=tuple(seed),
         line=draw_line(rng),
-        strength=float(np.clip(np.exp(rng.normal(-0.1, 0.5)), 0.25, 2.5)),
+        strength=float(np.clip(np.exp(rng.normal(0, 0.45)), 0.4, 2.5)),
         veil=rng.choice([rng.uniform(0, 0.12), rng.uniform(0.05, 0.35)]),
         nuclear_veil=rng.choice([rng.uniform(0, 0.06), rng.uniform(0, 0.25)]),
         grain=rng.uniform(0.15, 0.75),

@@ -170,10 +170,10 @@ def _draw_aggresome(cell, stains, between):
 
 
 def _draw_cytosol(cell, stains, between):
-    """All over the cell, smooth or patchy, brightest round the nucleus or not; the nucleus dark to half as bright."""
-    thick = np.clip(cell.edge / between(1, 5), 0, 1)
+    """All over the cell, smooth or patchy, thinning out towards the edge; the nucleus dark to half as bright."""
+    thick = np.clip(cell.edge / between(2, 6), 0, 1)
     near = np.exp(-np.maximum(cell.far, 0) / between(4, 14))
-    central = between(0, 0.9)
+    central = between(0.25, 0.9)
     patchy = np.maximum(1 + between(0, 0.3) * draw_noise(cell, between(0.8, 4)), 0.2)
     light = thick * (1 - central + central * near) * patchy
     return 0.85 * light * (1 - between(0.3, 0.95) * cell.core)
