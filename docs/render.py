@@ -14,6 +14,12 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parent.parent
 RENDERED = REPOSITORY / "docs" / "rendered"
 WIDTH, COLOURS = 900, 96  # of a picture, px; enough for plots and micrographs
+# Markdown in which figures say what they show
+TEMPLATE = """{% extends 'markdown/index.md.j2' %}
+{% block data_png %}
+{% set alt = output | get_metadata('alt', 'image/png') or 'Figure' %}
+![{{ alt }}]({{ output.metadata.filenames['image/png'] | path2url }})
+{% endblock data_png %}"""
 
 
 def main(out: str) -> None:
@@ -22,11 +28,11 @@ def main(out: str) -> None:
     notebooks = sorted(path for pattern in ("*/*.ipynb", "*/*/*.ipynb") for path in Path(out).glob(pattern))
     for path in notebooks:
         name = path.stem if path.parent.name == path.stem else f"{path.stem}-{path.parent.name}"
-        text, resources = MarkdownExporter().from_filename(str(path))
+        text, resources = MarkdownExporter(raw_template=TEMPLATE).from_filename(str(path))
         for number, (picture, content) in enumerate(sorted(resources["outputs"].items(), key=_place), start=1):
             small = f"{name}-{number}.png"
             (RENDERED / small).write_bytes(_shrink(content))
-            text = text.replace(f"![png]({picture})", f"![Figure {number} of {name}]({small})")
+            text = text.replace(f"]({picture})", f"]({small})")
         (RENDERED / f"{name}.md").write_text(_clean(text), encoding="utf-8")
     size = sum(path.stat().st_size for path in RENDERED.iterdir())
     print(f"docs/rendered: {len(notebooks)} notebooks, {size / 1e6:.1f} MB")
