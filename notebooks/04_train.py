@@ -78,11 +78,10 @@ print(f"{stage.name}: {len(cells):,} cells of {len(fields):,} fields on {trainin
 # ## Folds
 # Every class is spread evenly, and near-duplicates stay together. So do fields of one sample, which share labels and
 # looks, where the data set has a table of them, `samples.csv` (`ID,sample`), or `groups_csv` names one. With
-# `groups_csv = ""` they may be in two folds, and scores out of fold will be optimistic.
+# `groups_csv=""` they may be in two folds, and scores out of fold will be optimistic.
 
 # %%
-groups_csv = weak_labels.find_samples(dataset.root)
-fold_of = weak_labels.split_fields(fields, n_folds, seed, groups_csv)
+fold_of = weak_labels.split_fields(fields, n_folds, seed, groups_csv=weak_labels.find_samples(dataset.root))
 learned, held_out = np.flatnonzero((fold_of != fold) | (fold < 0)), np.flatnonzero((fold_of == fold) & (fold >= 0))
 display(pd.DataFrame(labels).groupby(fold_of).sum().rename_axis("fold").rename_axis("fields of class", axis=1).T)
 
@@ -125,6 +124,7 @@ if use_spindles:
 # ## The network
 # A four-channel EfficientNet with ImageNet's weights, average and maximum pooling, one dense layer. Red, blue and
 # yellow are stretched by the field's percentiles; green keeps its brightness, which tells a dim protein from none.
+# The head starts at what is usual: a class is in some 12 % of the fields.
 # The demo's network sees green and blue only: red and yellow of simulated cells look least like those of real ones.
 
 # %%
@@ -139,7 +139,6 @@ def build_network():
     features = net(model.Channels(channels)(model.FieldNormalisation()(crop, percentile)))
     pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
     pooled = layers.Dropout(0.2, seed=seed)(layers.Concatenate()(pooled))
-    # a class is in some 12 % of the fields
     head = layers.Dense(N_CLASSES, bias_initializer=keras.initializers.Constant(-2.0), dtype="float32", name="head")
     return keras.Model([crop, percentile], head(pooled), name="cell_network")
 
@@ -176,13 +175,11 @@ def compile_phase(share, learning_rate, steps):
     warm = {"initial_learning_rate": learning_rate / 10, "warmup_target": learning_rate, "warmup_steps": warm_up}
     schedule = keras.optimizers.schedules.CosineDecay(decay_steps=max(1, steps - warm_up), alpha=0.01, **warm)
     average = {"use_ema": True, "ema_momentum": max(0.0, 1 - 10 / steps)}
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2, global_clipnorm=1.0, **average)
-    trained.compile(optimizer, loss=label_loss)
+    trained.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-2, global_clipnorm=1.0, **average), label_loss)
 
 
 steps = steps_per_epoch or max(40, -(-len(learned) // batch_size))
-# epochs, trainable share of the backbone, learning rate
-phases = {"head": (2, 0.0, 1e-3), "fine_tune": (epochs, 1.0, 4e-4)}
+phases = {"head": (2, 0.0, 1e-3), "fine_tune": (epochs, 1.0, 4e-4)}  # epochs, share of the backbone, rate
 
 # %% [markdown]
 # ## A batch as the network gets it

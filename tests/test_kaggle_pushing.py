@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,8 @@ def test_a_library_whose_processing_failed_is_an_error(service, out):
 def test_the_end_of_the_version_before_is_not_taken_for_this_ones(service, out):
     service.push(out)
     write(out / "hpa-02-segmentation" / "one.ipynb", {"cells": [], "changed": True})
-    service.happens(stale=True, kernel_seconds=6, end={"hpa-02-segmentation": "ERROR"})
+    service.happens(stale=True, kernel_seconds=2, end={"hpa-02-segmentation": "ERROR"})
+    time.sleep(3)  # the version before is over by then, by the new duration, too
     done = service.push(out, options={"wait": 5})
     assert "owner/hpa-02-segmentation ended as error" in done["error"]
     assert service.sent()[3:] == ["hpa-02-segmentation"]
