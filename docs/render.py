@@ -13,7 +13,7 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RENDERED = REPOSITORY / "docs" / "rendered"
-WIDTH, COLOURS = 900, 96  # of a picture, px; enough for plots and micrographs
+WIDTH, COLOURS = 820, 64  # of a picture, px; enough for plots and micrographs
 # Markdown in which figures say what they show
 TEMPLATE = """{% extends 'markdown/index.md.j2' %}
 {% block data_png %}

@@ -1,4 +1,4 @@
-"""Which part of a cell's protein a class of the network hangs on: the light is hidden place by place."""
+"""Which of the protein's light speaks for each class, and which against it."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,9 @@ import numpy as np
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.model import keras
 
+STEPS = 8  # of the path
+BLUR = 1 / 24  # of the crop's side, a standard deviation: 4 px of 96; finer than that the maps are noise
 GREEN = 1
-SPACING = 12  # steps of the hidden square along a crop's side; it is two steps wide, so each pixel is hidden four times
 
 
 def explain_cells(
@@ -19,28 +20,30 @@ def explain_cells(
     labels: Sequence[int] | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """By how much a class's logit falls where the protein's light is hidden (occlusion, Zeiler and Fergus 2014).
+    """What the protein's light adds to the logits of a cell, place by place, smoothed.
 
-    A square of a sixth of the crop's side is moved over the cell; within it green is 0, the other channels stay. A
-    pixel has the mean of the four squares that hide it, smoothed by half a step.
+    Integrated gradients (Sundararajan, Taly and Yan 2017) along the path from the cell without its protein, green
+    all 0, to the cell as it is; the other channels stay. The sum of a map is by how much the protein raises the logit,
+    up to the error of an integral of few steps. What the network takes from the other channels is on no map. The maps
+    are smoothed by a 24th of the crop's side.
 
     Parameters
     ----------
     network : keras.Model
-        As of `predict_logits`.
+        As of `predict_logits`, on TensorFlow.
     crops : numpy.ndarray
         uint8 (N, S, S, 4), channel order red, green, blue, yellow.
     percentiles : numpy.ndarray
         float32 (N, 4, 4), brightness of the cells' fields.
     labels : sequence of int, optional
-        The classes wanted, in this order; all 19 by default, at no further cost.
+        The classes wanted, in this order; all 19 by default. Each takes `STEPS` forward and backward passes.
     batch_size : int
-        Hidden squares a step; a cell has some 170.
+        Cells a step.
 
     Returns
     -------
     numpy.ndarray
-        float32 (N, labels, S, S), in logits: above 0 where the light speaks for the class, below 0 where against it.
+        float32 (N, labels, S, S): above 0 where green speaks for the class, below 0 where it speaks against it.
 
     Raises
     ------
@@ -49,8 +52,8 @@ def explain_cells(
 
     Notes
     -----
-    The maps are coarse. They do not show where the structure is, the protein channel itself does that better; they
-    tell which of the light counts for which class (``benchmarks/explanations.py``, ``docs/explore.md``).
+    Chosen by measurement (``benchmarks/explanations.py``, ``docs/explore.md``). The maps do not show where the
+    structure is: the protein channel does that better. They tell which of a cell's light counts for which class.
     """
     labels = list(range(N_CLASSES) if labels is None else labels)
     if not set(labels) <= set(range(N_CLASSES)):
@@ -58,37 +61,29 @@ def explain_cells(
     if len(percentiles) != len(crops):
         raise ValueError(f"percentiles of {len(percentiles)} cells for {len(crops)} crops; expected one (4, 4) each")
     maps = np.zeros((len(crops), len(labels), *crops.shape[1:3]), np.float32)
-    if not labels:
-        return maps
-    step = max(1, crops.shape[1] // SPACING)
-    for of_cell, crop, brightness in zip(maps, crops, percentiles, strict=True):
-        squares = _squares(crop[..., GREEN], step)
-        falls = _falls(network, crop, brightness, squares, batch_size)[:, labels]
-        for square, fall in zip(squares, falls, strict=True):
-            of_cell[:, *square] += fall[:, None, None] / 4
-        of_cell[:] = [cv2.GaussianBlur(one, (0, 0), step / 2) for one in of_cell]
+    slopes = _green_slopes(network)
+    for start in range(0, len(crops) if labels else 0, batch_size):
+        part = slice(start, start + batch_size)
+        cells, brightness = np.float32(crops[part]), np.float32(percentiles[part])
+        for place, label in enumerate(labels):
+            steps = [slopes(cells, brightness, (step + 0.5) / STEPS, label) for step in range(STEPS)]
+            plain = np.mean(steps, axis=0) * cells[..., GREEN]
+            maps[part, place] = [cv2.GaussianBlur(one, (0, 0), BLUR * one.shape[1]) for one in plain]
     return maps
 
 
-def _squares(plane: np.ndarray, step: int) -> list[tuple[slice, slice]]:
-    """The squares, two steps wide and one apart, in which a plane (S, S) has any light."""
-    starts = range(-step, len(plane), step)
-    slices = [slice(max(start, 0), start + 2 * step) for start in starts]
-    return [(rows, columns) for rows in slices for columns in slices if plane[rows, columns].any()]
+def _green_slopes(network: keras.Model):
+    """A function of crops, percentiles, a share of their green and a label: ∂ logit / ∂ green, float32 (N, S, S)."""
+    import tensorflow as tf
 
+    is_green = np.arange(4) == GREEN
 
-def _falls(network: keras.Model, crop: np.ndarray, brightness: np.ndarray, squares: list, batch_size: int):
-    """By how much each logit of a cell falls when one of the squares is hidden: float32 (squares, 19)."""
+    @tf.function(reduce_retracing=True)
+    def slopes(crops, percentiles, share, label):
+        partial = tf.where(is_green, share * crops, crops)
+        with tf.GradientTape() as tape:
+            tape.watch(partial)
+            logit = tf.reduce_sum(network([partial, percentiles], training=False)[:, label])
+        return tape.gradient(logit, partial)[..., GREEN]
 
-    def logits(cells):
-        return network.predict_on_batch([cells, np.repeat(brightness[None], len(cells), 0)])
-
-    whole, falls = np.float32(crop)[None], [np.zeros((0, N_CLASSES), np.float32)]
-    before = logits(whole)
-    for start in range(0, len(squares), batch_size):
-        some = squares[start : start + batch_size]
-        cells = np.repeat(whole, batch_size, 0)  # always as many: TensorFlow traces each number anew
-        for cell, square in zip(cells, some):
-            cell[*square, GREEN] = 0
-        falls.append(before - logits(cells)[: len(some)])
-    return np.concatenate(falls)
+    return lambda *values: slopes(*map(tf.constant, values)).numpy()

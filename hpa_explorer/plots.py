@@ -25,7 +25,7 @@ MARKS = "o^"
 assert len(COLOURS) * len(MARKS) >= N_CLASSES
 NAMED_FIELDS = 8
 HEAT = LinearSegmentedColormap.from_list("heat", ["#b08cff", "#303030", "#ffb000"])
-FALL = "fall of the class's logit where the protein is hidden, as a share of the most in the cell"
+SCALE = "what the protein adds to the class's logit, as a share of the most in the cell"
 
 
 def cell_map(places: np.ndarray, name: str, confidences: np.ndarray, image_ids, truth=None, chosen=None):
@@ -103,7 +103,7 @@ def explanations(
         uint8 (N, S, S, 4); the first 8 are drawn.
     maps : numpy.ndarray
         float32 (N, L, S, S) of `explain_cells`; orange above 0, violet below, as shares of the most in the
-        cell's maps, which stands above it in logits.
+        cell's maps.
     labels : sequence of int
         L classes of the maps.
     confidences : numpy.ndarray
@@ -124,19 +124,19 @@ def explanations(
     most_of_cell = np.maximum(np.percentile(np.abs(drawn), 99.5, axis=(1, 2, 3)), 1e-9)
     figure, axes = image_grid(count, 2 + most, 1.9)
     shares = np.clip(drawn / most_of_cell[:, None, None, None], -1, 1)
-    for line, crop, places, of_cell, scores, cell_id, width, fall in zip(
-        axes, crops, order, shares, confidences, cell_ids, widths_um, most_of_cell
+    for line, crop, places, of_cell, scores, cell_id, width in zip(
+        axes, crops, order, shares, confidences, cell_ids, widths_um
     ):
         protein = stretched(crop[..., 1])
-        show(line[0], composite(crop), width, f"cell {cell_id} (most: {fall:.2g})", bar_um=10)
+        show(line[0], composite(crop), width, f"cell {cell_id}", bar_um=10)
         show(line[1], protein, width, "protein channel", bar_um=10)
         for axis, label, values in zip(line[2:], labels[places], of_cell):
             show(axis, protein, width, f"{SHORT_NAMES[label]} {scores[label]:.2f}".removesuffix(" nan"), bar_um=10)
             axis.imshow(values, cmap=HEAT, vmin=-1, vmax=1, alpha=0.7 * np.abs(values) ** 0.7)
     scale = ScalarMappable(Normalize(-1, 1), HEAT)
-    figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, label=FALL, aspect=40)
+    figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, label=SCALE, aspect=40)
     figure.suptitle(f"{title} (bars: 10 µm)", fontsize=10)
-    return finished(figure, f"{title}: cells, and over their protein where hiding it lowers the logit of each class")
+    return finished(figure, f"{title}: cells, and over their protein where it speaks for each class")
 
 
 def variable_fields(crops: CropSet, ranked: pd.DataFrame, confidences: np.ndarray, columns: int = 10):

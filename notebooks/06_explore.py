@@ -117,9 +117,9 @@ if close:
 
 # %% [markdown]
 # ## What a class hangs on
-# The protein's light is hidden, square by square. Orange: where the logit of the class then falls, so that the light
-# speaks for the class; violet: where it rises. The maps are coarse and do not find the organelle better than the
-# protein channel beside them (`docs/explore.md`); they tell which of the light counts for which class.
+# Orange: where the protein's light speaks for the class, violet: where against it (integrated gradients, smoothed). The
+# maps do not find the organelle better than the protein channel beside them (`docs/explore.md`); they tell which of
+# the light counts for which class. The map of an improbable class means little.
 
 # %%
 if close:
