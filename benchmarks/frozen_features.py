@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from hpa_utils.crops import CropConfig, cut_cell
 from hpa_utils.csv_files import read_csv
 from hpa_utils.dataset import open_dataset
-from hpa_utils.images import field_percentiles, read_field
+from hpa_utils.images import field_percentiles, read_field_of
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.masks import counts_to_text
 from hpa_utils.segmentation.masks_elsewhere import read_labels
@@ -92,7 +92,7 @@ def simulated_fields(root, size, first, last):
     truth, ids = dict(tuple(truth.groupby("ID"))), dataset.image_ids("train")
     every = list(enumerate(zip(ids, dataset.label_vectors("train", ids), strict=True)))
     for number, (image_id, labels) in every[first:last]:
-        field = read_field(dataset.folders["train"], image_id)
+        field = read_field_of(dataset, "train", image_id)
         masks = read_labels(root / "masks", image_id, field.shape[:2])
         rows = cell_rows(image_id, "train", masks, np.zeros_like(masks), field)
         boxes = [(row["y0"], row["x0"], row["y1"], row["x1"]) for row in rows]

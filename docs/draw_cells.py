@@ -22,7 +22,7 @@ def main() -> None:
         root = simulate.write_dataset(Path(folder) / "data", 12, 1, 512, seed=4)
         opened = dataset.open_dataset(root)
         choice = max(opened.image_ids("train"), key=lambda image_id: (opened.labels[image_id].sum(), image_id))
-        field = images.read_field(opened.folders["train"], choice)
+        field = images.read_field_of(opened, "train", choice)
         labels = opened.labels[choice]
     nuclei, cells = WatershedSegmenter(pixel_size=0.32).segment(field)
     rows = measure.cell_rows(choice, "train", cells, nuclei, field)

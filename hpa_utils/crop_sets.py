@@ -13,6 +13,7 @@ from hpa_utils import paths, tables
 from hpa_utils.crops import INDEX, decode_crop
 
 READERS = 4  # threads that read a batch: on Kaggle's network disk each crop is waited for
+_POOL = ThreadPoolExecutor(READERS)
 
 
 def open_crops(
@@ -58,12 +59,13 @@ class CropSet:
         found = [path for folder in folders for path in Path(folder).glob(name or f"part-{split}-*.parquet")]
         if not found:
             raise FileNotFoundError(f"no crops of the {split} split in {', '.join(map(str, folders))}")
-        once = {(path.name, tables.part_key(path)): path for path in reversed(found)}
+        metadata = {path: tables.part_metadata(path) for path in found}
+        once = {(path.name, metadata[path].get("key", "")): path for path in reversed(found)}
         paths = sorted(once.values(), key=lambda path: path.name)
         parts = [pq.read_table(path) for path in paths]
         tables.check_disjoint({path: part["image_id"].unique().to_pylist() for path, part in zip(paths, parts)})
-        made = [tables.part_metadata(path) for path in paths]
-        sizes = {int(metadata["size"]) for metadata in made}
+        made = [metadata[path] for path in paths]
+        sizes = {int(own["size"]) for own in made}
         if len(sizes) > 1:
             found = " and ".join(map(str, sorted(sizes)))
             raise ValueError(f"crops of {found} px in {', '.join(map(str, folders))}: name crop sets of one size")
@@ -75,7 +77,7 @@ class CropSet:
         self.image_ids = np.asarray(image_ids.dictionary.to_pylist(), object)
         self.field = image_ids.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         self.cell_id, self.offset, self.length, self.um_per_px = (table[name].to_numpy() for name in INDEX.names[1:])
-        self._fingerprints = {path: metadata["cells_fingerprint"] for path, metadata in zip(paths, made)}
+        self._fingerprints = {path: own["cells_fingerprint"] for path, own in zip(paths, made)}
 
     def __len__(self):
         return len(self.field)
@@ -92,8 +94,7 @@ class CropSet:
         cells = np.asarray(cells)
         crops = np.empty((len(cells), self.size, self.size, 4), np.uint8)
         shares = [slice(first, None, READERS) for first in range(READERS)]
-        with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(self._read_into, [crops[share] for share in shares], [cells[share] for share in shares]))
+        list(_POOL.map(self._read_into, [crops[share] for share in shares], [cells[share] for share in shares]))
         return crops
 
     def _read_into(self, crops: np.ndarray, cells: np.ndarray) -> None:

@@ -48,11 +48,12 @@ def open_sets(out: str | Path, configs: Collection[dict], *tables_of_split) -> d
 
     ValueError if all of them look at whole fields.
     """
-    sets = sorted({(config["crops"]["config"].get("whole", False), config["crops"]["name"]) for config in configs})
-    if sets[0][0]:
-        raise ValueError("all models look at whole fields, and cells need a score of their own: add a model of cells")
     by_name = {config["crops"]["name"]: config for config in configs}
-    return {name: open_parts(out, by_name[name], *tables_of_split) for _, name in sets}
+    whole = {name: CropConfig(**config["crops"]["config"]).whole for name, config in by_name.items()}
+    if all(whole.values()):
+        raise ValueError("all models look at whole fields, and cells need a score of their own: add a model of cells")
+    ordered = sorted(by_name, key=lambda name: (whole[name], name))
+    return {name: open_parts(out, by_name[name], *tables_of_split) for name in ordered}
 
 
 def open_parts(out: str | Path, config: dict, split: str, fields: pd.DataFrame, cells: pd.DataFrame) -> list[Part]:

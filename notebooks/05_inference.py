@@ -171,8 +171,9 @@ if len(table):
 # cell that is at no true cell's place is dark.
 
 # %% tags=["cover"]
-answers = dataset.truth_path(split)
-known = scoring.truth_labels(scoring.read_truth(answers), cells, fields) if answers else np.full(own.shape, -1)
+answers, scores = dataset.truth_path(split), {}
+truth = scoring.read_truth(answers) if answers else None
+known = scoring.truth_labels(truth, cells, fields) if answers else np.full(own.shape, -1)
 for row in fields[fields["image_id"].isin(table["image_id"])].head(shown).itertuples():
     picture, labels = field_and_labels(dataset, cells, row)
     places = np.flatnonzero(cells["image_id"] == row.image_id)
@@ -219,9 +220,8 @@ blends |= {"class 11 alone": with_class(11, own[:, 11]), "class 18 alone": with_
 blends |= {"class 11 × mean of its field": with_class(11, own[:, 11] * mean[:, 11])}
 
 # %%
-truth, scores = dataset.truth_path(split), {}
-if truth:
-    scores, matches = scoring.score_submission(truth, submission), match(scoring.read_truth(truth))
+if answers:
+    scores, matches = scoring.score_submission(answers, submission), match(truth)
     print(f"mean average precision over 19 classes: {scores['mean_average_precision']:.4f}")
     display(class_scores(scores, "Average precision of single cells at mask IoU 0.6"))
     found = {title: scoring.score_matches(matches.reranked(v[predicted].ravel())) for title, v in blends.items()}

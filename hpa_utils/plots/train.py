@@ -132,7 +132,7 @@ def soft_label_shares(table: pd.DataFrame):
     graded = known["graded"].notna()
     if graded.any():
         marks = known.loc[graded, "graded"], places[graded]
-        axis.plot(*marks, "|", color="black", markersize=11, markeredgewidth=2, label="seen by people (MILIMED)")
+        axis.plot(*marks, "|", color="black", markersize=11, markeredgewidth=2, label="seen by experts")
     axis.set_yticks(places, [pic.SHORT_NAMES[number] for number in known.index])
     axis.set(xlim=(0, 1.12), xlabel="share of the cells in fields with the label (grey: how many cells)")
     axis.set(xticks=np.arange(0, 1.01, 0.2), ylim=(len(known) - 0.4, -0.6))

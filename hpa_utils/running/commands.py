@@ -2,14 +2,13 @@
 
 import argparse
 import errno
-import json
 import os
 import re
 import sys
 from os.path import expanduser
 from pathlib import Path
 
-from hpa_utils.settings import did_you_mean
+from hpa_utils.settings import did_you_mean, parse_json
 
 DESCRIPTION = "From Human Protein Atlas fields with image-level labels to the organelles of each single cell."
 EXAMPLES = """examples:
@@ -29,7 +28,11 @@ REMEDIES = {  # codes of the operating system → what to do
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, with the nearest name of what was misspelt."""
+    """Says in one line what is wrong, with the nearest name of what was misspelt; `epilog` is made when it is read."""
+
+    def format_help(self):
+        self.epilog = self.epilog() if callable(self.epilog) else self.epilog
+        return super().format_help()
 
     def error(self, message):
         wrong = re.search(r"(.*): invalid choice: '(.*?)' \(choose from (.*)\)", message)
@@ -130,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m hpa_utils", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    def command(name: str, function, what: str, epilog: str = "") -> argparse.ArgumentParser:
+    def command(name: str, function, what: str, epilog=None) -> argparse.ArgumentParser:
         plain = argparse.RawDescriptionHelpFormatter
         added = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=plain)
         added.set_defaults(command=function)
@@ -147,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rare", default="floor", choices=("floor", "natural"), help="how often rare classes are (default: floor)"
     )
 
-    run = command("run", _run, "run the notebooks in order through papermill", EXAMPLES + _presets())
+    run = command("run", _run, "run the notebooks in order through papermill", _examples)
     run.add_argument("--data", default="", metavar="ROOT", help="data set root (default: HPA_DATA, else the demo's)")
     run.add_argument("--out", default="", metavar="OUT", help="output root (default: HPA_OUT, else the demo's)")
     run.add_argument("--preset", default="", metavar="NAME", help="named set of parameters, see below")
@@ -186,12 +189,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _presets() -> str:
-    """A line a preset with its values, from notebooks/presets.json."""
+def _examples() -> str:
+    """Calls of `run`, and a line a preset with its values, from notebooks/presets.json."""
     path, lines = Path(__file__).parents[2] / "notebooks" / "presets.json", []
-    for name, preset in (json.loads(path.read_bytes()) if path.is_file() else {}).items():
+    for name, preset in (parse_json(path) if path.is_file() else {}).items():
         values = [f"{key}={value}" for key, value in preset.items() if not isinstance(value, list)]
         members = [(key, one) for key in ("03", "04") for one in preset.get(key, [])]
-        values += [f"{key}: " + ", ".join(f"{name}={value}" for name, value in one.items()) for key, one in members]
+        values += [f"{key}: " + ", ".join(f"{own}={value}" for own, value in one.items()) for key, one in members]
         lines.append(f"  {name:6s}  {'; '.join(values)}")
-    return "\n".join(lines)
+    return EXAMPLES + "\n".join(lines)

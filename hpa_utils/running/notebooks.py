@@ -224,7 +224,7 @@ def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, 
     for place in places:
         free.put(place)
 
-    def execute(run: Run) -> int:
+    def execute_alone(run: Run) -> int:
         place = free.get()
         environment = clean_environment() | {"CUDA_VISIBLE_DEVICES": place, "HPA_DEVICES": "1", ALONE: "1"}
         call = [sys.executable, "-m", "hpa_utils", "run", f"--data={dataset.root.absolute()}", f"--out={out}"]
@@ -242,7 +242,7 @@ def _execute_side_by_side(runs: list[Run], places: list[str], dataset: Dataset, 
             free.put(place)
 
     with ThreadPoolExecutor(len(places)) as pool:
-        codes = list(pool.map(execute, runs))
+        codes = list(pool.map(execute_alone, runs))
     failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
     if failed:
         raise NotebookFailed(f"{', '.join(failed)} failed; what is printed above says why")

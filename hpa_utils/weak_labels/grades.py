@@ -1,5 +1,6 @@
 """Cells that people graded: read, matched to our cells by their masks or by a point, used as targets."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hpa_utils.paths import HAND_MADE, find_beside
 from hpa_utils.segmentation.masks_elsewhere import has_mask, iou_table, read_mask, resize_labels
 
 LEAST_IOU = 0.5
+NO_CELLS = "its field has no cells here"
 VISIBLE = 0.6  # 3 of 5, the least grade that the MILIMED team called visible
 # Lowest and highest grade of a source, or of one class in it: the MILIMED team's files. Other sources: 0…1.
 SCALES = {"relabel": (0.0, 5.0), "validation": (0.0, 5.0), ("relabel", 8): (1.0, 3.0)}
@@ -73,21 +75,13 @@ def match_grades(
     row a (cell, label): `image_id`, `cell_id`, `label`, `score` (0…1; the mean where it was graded more than once),
     `source` (several joined by ``+``). The second has the other rows of `grades`, with the `reason`.
     """
-    cells_of = dict(tuple(cells.groupby("image_id")))
-    sizes = fields.set_index("image_id")[["height", "width"]]
-    cell_of, reasons = {}, {}
-    for image_id, graded in grades.groupby("image_id"):
-        if image_id not in cells_of:
-            reasons[image_id] = "its field has no cells here"
-            continue
+    cell_of, reasons = {}, dict.fromkeys(grades["image_id"], NO_CELLS)
+    for image_id, graded, ours in _with_labels(grades, cells, fields):
         if not has_mask(Path(folder), image_id):
             reasons[image_id] = "no mask of its field"
             continue
-        own, size = cells_of[image_id], sizes.loc[image_id].tolist()
-        ours = masks.paint_labels(own["rle"].tolist(), own["cell_id"].tolist(), *size)
-        numbers = np.unique(graded["mask_label"])
         try:
-            partners = _partners(ours, read_mask(Path(folder), image_id), numbers)
+            partners = _partners(ours, read_mask(Path(folder), image_id), np.unique(graded["mask_label"]))
         except ValueError as error:
             reasons[image_id] = str(error)
             continue
@@ -99,16 +93,11 @@ def match_grades(
 
 def match_points(points: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give points (`read_points`) to the cells they lie in; two tables as of `match_grades`."""
-    cells_of = dict(tuple(cells.groupby("image_id")))
-    sizes = fields.set_index("image_id")[["height", "width"]]
-    found, reasons = pd.Series(0, points.index), pd.Series("its field has no cells here", points.index)
-    for image_id, own in points.groupby("image_id"):
-        if image_id in cells_of:
-            ours, (height, width) = cells_of[image_id], sizes.loc[image_id].tolist()
-            labels = masks.paint_labels(ours["rle"].tolist(), ours["cell_id"].tolist(), height, width)
-            inside = own[(own["y"] < height) & (own["x"] < width)]
-            found[inside.index] = labels[inside["y"], inside["x"]]
-            reasons[own.index], reasons[inside.index] = "outside its field", "no cell at this point"
+    found, reasons = pd.Series(0, points.index), pd.Series(NO_CELLS, points.index)
+    for _, own, labels in _with_labels(points, cells, fields):
+        inside = own[(own["y"] < labels.shape[0]) & (own["x"] < labels.shape[1])]
+        found[inside.index] = labels[inside["y"], inside["x"]]
+        reasons[own.index], reasons[inside.index] = "outside its field", "no cell at this point"
     return _split(points, found, reasons)
 
 
@@ -161,6 +150,18 @@ def _check_rows(path, texts: pd.DataFrame, fits: pd.Series, numbers: pd.DataFram
     for row in texts.index[~(fits & numbers["label"].isin(range(N_CLASSES)))]:
         found = ", ".join(texts.loc[row])
         raise ValueError(f"{path}, row {row}: expected {first}, a label 0…{N_CLASSES - 1} {last}, found {found}")
+
+
+def _with_labels(
+    rows: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame
+) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
+    """Of each field that has cells: its ID, its rows, and the labels of its cells, uint16 (H, W)."""
+    cells_of = dict(tuple(cells.groupby("image_id")))
+    sizes = fields.set_index("image_id")[["height", "width"]]
+    for image_id, own in rows.groupby("image_id"):
+        if image_id in cells_of:
+            ours, size = cells_of[image_id], sizes.loc[image_id].tolist()
+            yield image_id, own, masks.paint_labels(ours["rle"].tolist(), ours["cell_id"].tolist(), *size)
 
 
 def _split(rows: pd.DataFrame, cell_ids, reasons: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
