@@ -1,21 +1,23 @@
 """The staged kernels run here as Kaggle would run them, on a simulated competition.
 
     python benchmarks/kaggle_rehearsal.py [--out runs/kaggle] [--train 12] [--test 4] [--without-namespaces]
-                                           [chain rounds resumed lacking all-in-one]
+                                           [chain submit lacking all-in-one]
 
-Every kernel is executed from its staged notebook by papermill, in one virtual environment that holds requirements.txt
-without the library and without what Kaggle's image lacks, in a network of its own without any other machine, below a
-root with /kaggle/input read-only, where it sees its declared sources and nothing else, and /kaggle/working empty. Where
-there are no user namespaces (``unshare -rnm true`` says whether there are) or with --without-namespaces, its Pythons
-refuse connections to other machines instead, and HPA_KAGGLE names a folder with copies of its sources, compared
-afterwards, and the working folder. The environment needs the package registry. The preset is Kaggle's, cut short;
-``HPA_DEVICES=2`` stands for the two T4s.
+Every kernel is executed from its staged notebook by papermill, in one virtual environment with Kaggle's versions
+(requirements-kaggle.txt), without the library and without what Kaggle's image lacks, in a network of its own without
+any other machine, below a root with /kaggle/input read-only, where it sees its declared sources and nothing else, and
+/kaggle/working empty. Where there are no user namespaces (``unshare -rnm true`` says whether there are) or with
+--without-namespaces, its Pythons refuse connections to other machines instead, and HPA_KAGGLE names a folder with
+copies of its sources, compared afterwards, and the working folder. The environment needs the package registry. The
+preset is Kaggle's with two folds (B3: one) and two steps an epoch: B0 at 128 px and on whole fields of 512 px, B3 at
+256 px, whose weight files are made here in the published layout, eight views. ``HPA_DEVICES=2`` stands for the two T4s.
 
-chain         the five kernels and submit, in the older mount layout; then the scoring run
-rounds        the two models of round 1 attached from two kernels; a model of round 2; submit with all (after chain)
-resumed       04 is killed when it has first saved a state, and goes on in a second session (after chain)
-lacking       hpacellseg is attached without its weights: 02 warns and goes on, submit stops (after chain)
-all-in-one    run-all in the newer layout, again with its own output attached; then submit with its models, scoring
+chain         the kernels of the manifest up to hpa-05-inference, in the older mount layout. hpa-04-large is killed when
+              a model has first saved its state, and goes on in a second session
+submit        (after chain) on the visible test fields, in the mixed layout, with a deadline that is hit; then the
+              scoring run on three times as many other fields, in the newer layout
+lacking       (after chain) hpacellseg is attached without its weights: 02 warns and goes on, submit stops
+all-in-one    run-all in the newer layout; again with its own output attached, when all is left out
 """
 
 import argparse
@@ -42,9 +44,27 @@ from hpa_utils.running.kaggle.schema import MANIFEST, Plan, requirement
 
 OWNER = "rehearsal"
 MEMORY_BYTES = 31 * 2**30
-WEIGHTS = "rdizzl3/hpacellsegmentatormodelweights"
+HPACELLSEG = "rdizzl3/hpacellsegmentatormodelweights"
+EFFICIENTNETS = "efficientnet-weights"  # data set of whoever pushes
 CONTENT = json.loads(MANIFEST.read_text())
-SHORT = {"04.backbone": "lite0", "04.epochs": 1, "04.steps_per_epoch": 2, "04.batch_size": 8, "04.n_folds": 2}
+SHORT = {"04.epochs": 1, "04.steps_per_epoch": 2, "04.batch_size": 8, "04.n_folds": 2}
+PLACES = {  # layout of the mounts → where competitions, data sets and outputs of kernels lie below /kaggle/input
+    "old": ("", "", ""),
+    "mixed": ("competitions/", "", ""),
+    "new": ("competitions/", "datasets/{owner}/", "notebooks/{owner}/"),
+}
+REQUIREMENTS = ("requirements.txt", "requirements-kaggle.txt")
+# Keras 2 wrote each layer's weights into a group of its name: the part "model_weights" of a whole saved model
+WRITE_WEIGHTS = """
+import h5py, keras, os
+for name in ("b0", "b3"):
+    getattr(keras.applications, f"EfficientNet{name.upper()}")(include_top=False, weights=None).save("whole.h5")
+    with h5py.File("whole.h5") as whole, h5py.File(f"efficientnet{name}_notop.h5", "w") as file:
+        for key, group in whole["model_weights"].items():
+            whole.copy(group, file, key)
+        file.attrs.update(whole["model_weights"].attrs)
+    os.remove("whole.h5")
+"""
 LIKE_KAGGLE = ("train", "test", "train.csv", "sample_submission.csv", "dataset.json")
 
 
@@ -68,6 +88,7 @@ class Rehearsal:
         self.out, self.namespaces = out.absolute(), namespaces
         self.python = make_environment(self.out / "environment", plan)
         self.visible, self.hidden = make_data(self.out / "data", n_train, n_test)
+        self.weights = make_weights(self.out / EFFICIENTNETS, self.python)
         self.runs, self.empty = 0, self.out / "empty"
         self.empty.mkdir(exist_ok=True)
         (self.empty / "README").write_text("nothing else is here\n")
@@ -93,7 +114,7 @@ class Rehearsal:
 
         Parameters
         ----------
-        layout : {"old", "new"}
+        layout : {"old", "mixed", "new"}
         outputs : dict of str to Path
             Slug → output of the kernels that have run; of these it sees those it declares.
         kill_when : str
@@ -107,13 +128,14 @@ class Rehearsal:
         (place / "home").mkdir(parents=True)
         told = json.loads((self.out / "staged" / slug / "kernel-metadata.json").read_text())
         data = self.hidden if scoring_run else self.visible
+        folders = {f"{OWNER}/{name}": output for name, output in outputs.items()} | (datasets or {})
         library = self.plan.library.slug
-        folders = {f"{OWNER}/{library}": self.out / "staged" / library} | (datasets or {})
-        folders |= {f"{OWNER}/{name}": output for name, output in outputs.items()}
-        sources = [(data, COMPETITION if layout == "old" else f"competitions/{COMPETITION}")]
-        for kind, names in (("datasets", told["dataset_sources"]), ("notebooks", told["kernel_sources"])):
-            targets = [name.partition("/")[2] if layout == "old" else f"{kind}/{name}" for name in names]
-            sources += zip([folders[name] for name in names], targets)
+        folders |= {f"{OWNER}/{library}": self.out / "staged" / library, f"{OWNER}/{EFFICIENTNETS}": self.weights}
+        competition, *places = PLACES[layout]
+        sources = [(data, competition + COMPETITION)]
+        for place_of, names in zip(places, (told["dataset_sources"], told["kernel_sources"])):
+            for owner, _, name in (name.partition("/") for name in names):
+                sources.append((folders[f"{owner}/{name}"], place_of.format(owner=owner) + name))
         environment = {"PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
         environment |= {"HOME": str(place / "home"), "KAGGLE_KERNEL_RUN_TYPE": "Batch", "LANG": "C.UTF-8"}
         environment["HPA_DEVICES"] = "2"
@@ -174,10 +196,11 @@ def memory_of(pid: int) -> int:
 
 
 def make_environment(folder: Path, plan: Plan) -> Path:
-    """Python of a virtual environment with requirements.txt, less the packages that the library data set brings."""
+    """Python of a virtual environment with Kaggle's versions, less the packages that the library data set brings."""
     python, wanted = folder / "bin" / "python", folder / "requirements.txt"
     lacking = [requirement(package) for package in plan.library.packages]
-    lines = [line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.txt").read_text().splitlines()]
+    lines = [line for name in REQUIREMENTS for line in (REPOSITORY / name).read_text().splitlines()]
+    lines = [line.partition("#")[0].strip() for line in lines if not line.startswith("-r")]
     content = "\n".join(line for line in lines if line and line not in lacking) + "\n"
     if wanted.is_file() and wanted.read_text() == content:
         return python
@@ -188,6 +211,14 @@ def make_environment(folder: Path, plan: Plan) -> Path:
     subprocess.run(install, check=True)
     (folder / "listed.txt").rename(wanted)
     return python
+
+
+def make_weights(folder: Path, python: Path) -> Path:
+    """The data set with EfficientNets' weights: random values, in the names and the layout of the published files."""
+    if not all((folder / f"efficientnet{name}_notop.h5").is_file() for name in ("b0", "b3")):
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([python, "-c", WRITE_WEIGHTS], cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    return folder
 
 
 def make_data(folder: Path, n_train: int, n_test: int) -> tuple[Path, Path]:
@@ -206,122 +237,92 @@ def make_data(folder: Path, n_train: int, n_test: int) -> tuple[Path, Path]:
     return tuple(made)
 
 
-def check_submission(output: Path, data: Path) -> None:
-    """Stop unless the submission is valid and has predictions for the fields of `data`."""
+def check_submission(output: Path, data: Path, least: int = 1) -> None:
+    """Stop unless the submission is valid, lists the fields of `data` and has cells in at least so many."""
     findings = scoring.validate_submission(output / "submission.csv", data / "sample_submission.csv")
+    findings = [one for one in findings if one.level != "warning"]  # untrained networks give equal confidences
     rows = pd.read_csv(output / "submission.csv")
     predicted = (rows["PredictionString"].str.len() > 200).sum()
-    print(f"  submission.csv: {len(rows)} fields, {predicted} with cells, {len(findings)} findings", flush=True)
-    if findings or len(rows) != len(pd.read_csv(data / "sample_submission.csv")) or not predicted:
+    print(f"  submission.csv: {len(rows)} fields, {predicted} with cells, {len(findings)} errors", flush=True)
+    if findings or len(rows) != len(pd.read_csv(data / "sample_submission.csv")) or predicted < least:
         sys.exit(f"the submission in {output} is not as it should be: {findings[:3]}")
 
 
 def run_chain(place: Rehearsal) -> dict:
-    """The five kernels, submit on the visible test set, and its scoring run; returns the outputs."""
-    outputs = {}
+    """The kernels up to 05, one of which is killed and goes on in a second session; returns their outputs."""
+    outputs, killed = {}, "hpa-04-large"
     for slug in place.plan.push[:-1]:
+        if slug == killed:
+            cut = place.run(slug, "old", outputs, kill_when="04_train/*/state.npz")
+            place.stage(rehearsed_plan({slug: {"resume_from": slug}}))
+            outputs[slug] = cut.output
         outputs[slug] = place.succeed(slug, "old", outputs)
+        if slug == killed:
+            printed = (outputs[slug].parent / "log").read_text().count("goes on after epoch")
+            print(f"  {printed} of its models went on from the state that was saved", flush=True)
     check_submission(outputs["hpa-05-inference"], place.visible)
-    check_submission(place.succeed("submit", "old", outputs), place.visible)
-    check_submission(place.succeed("submit", "old", outputs, scoring_run=True), place.hidden)
     return outputs
 
 
-def run_rounds(place: Rehearsal, outputs: dict) -> None:
-    """The round-1 models lie in the outputs of two kernels; round 2 needs both, and submit takes round 2."""
-    halves = {}
-    for fold in (0, 1):
-        halves[f"hpa-04-f{fold}"] = place.out / f"half-{fold}"
-        shutil.rmtree(place.out / f"half-{fold}", ignore_errors=True)
-        other = shutil.ignore_patterns(f"*-f{1 - fold}", "*-r2-*", "b0-field-*", "plan.json")
-        shutil.copytree(outputs["hpa-04-train"], place.out / f"half-{fold}", ignore=other)
-    first = [kernel_like("hpa-04-train", f"hpa-04-f{fold}", runs=f"b0-128-r1-f{fold}") for fold in (0, 1)]
-    second = kernel_like("hpa-04-train", "hpa-04-round-2", folds="0", runs="b0-128-r2-f0")
-    second["kernels"] = [*second["kernels"], *halves]
-    submit = {"kernels": [*halves, "hpa-04-round-2"]}
-    place.stage(rehearsed_plan({"submit": submit}, [*first, second]))
-    outputs = {**outputs, **halves}
-    outputs["hpa-04-round-2"] = place.succeed("hpa-04-round-2", "old", outputs)
-    output = place.succeed("submit", "new", outputs)
-    models = json.loads((output / "05_inference" / "manifest.json").read_text())["configuration"]["models"]
-    print(f"  submit predicted with {', '.join(models)}", flush=True)
-    check_submission(output, place.visible)
-
-
-def run_resumed(place: Rehearsal, outputs: dict) -> None:
-    """04 killed half way, then finished in a second session; its losses beside those of the uninterrupted run."""
-    place.stage(rehearsed_plan({"hpa-04-train": {"resume_from": "hpa-04-train"}}))
-    cut = place.run("hpa-04-train", "old", {**outputs, "hpa-04-train": place.empty}, kill_when="04_train/*/state.npz")
-    output = place.succeed("hpa-04-train", "old", {**outputs, "hpa-04-train": cut.output})
-    for folder in sorted(output.glob("04_train/*/history.csv")):
-        resumed, whole = (pd.read_csv(root / "04_train" / folder.parent.name / folder.name)["loss"]
-                          for root in (output, outputs["hpa-04-train"]))  # fmt: skip
-        same = "the same" if (resumed == whole).all() else "other"
-        print(f"  {folder.parent.name}: {same} losses as the uninterrupted one's, {list(whole.round(5))}", flush=True)
+def run_submit(place: Rehearsal, outputs: dict) -> None:
+    """submit as it is saved, with too little time, and as it is scored."""
+    submit = next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == "submit")["parameters"]
+    short = submit | {"hours": 0.035, "assignments": {"segmenter": "watershed"}}
+    place.stage(rehearsed_plan({"submit": {"parameters": short}}))
+    cut = place.succeed("submit", "mixed", outputs)
+    check_submission(cut, place.visible, least=0)
+    place.stage(rehearsed_plan())
+    scored = place.succeed("submit", "new", outputs, scoring_run=True)
+    check_submission(scored, place.hidden)
+    models = json.loads((scored / "05_inference" / "manifest.json").read_text())["configuration"]["models"]
+    print(f"  predicted with {', '.join(models)}", flush=True)
 
 
 def run_lacking(place: Rehearsal, outputs: dict) -> None:
     """hpacellseg's mount is there, its weights are not."""
     submit = next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == "submit")
-    attached = {"datasets": [WEIGHTS]}
+    attached = {"datasets": [HPACELLSEG]}
     place.stage(
         rehearsed_plan({"hpa-02-segmentation": attached, "submit": {**attached, "parameters": submit["parameters"]}})
     )
-    fallen_back = place.run("hpa-02-segmentation", "old", {}, datasets={WEIGHTS: place.empty})
+    fallen_back = place.run("hpa-02-segmentation", "old", {}, datasets={HPACELLSEG: place.empty})
     print(f"  02 warned: {'cells come from the watershed' in fallen_back.said}", flush=True)
-    stopped = place.run("submit", "old", outputs, datasets={WEIGHTS: place.empty})
+    stopped = place.run("submit", "old", outputs, datasets={HPACELLSEG: place.empty})
     said = [line for line in stopped.said.splitlines() if "Error: " in line or "Failed: " in line]
     print(f"  submit stopped: {bool(stopped.code)}, {said[-1][:200]}", flush=True)
 
 
 def run_all_in_one(place: Rehearsal) -> None:
-    """run-all; then with its own output attached, when all is left out; then submit with its models, scored."""
-    submit = {"kernels": ["run-all"]}
-    place.stage(rehearsed_plan({"submit": submit}))
+    """run-all; then with its own output attached, when all is left out."""
+    place.stage(rehearsed_plan())
     first = place.succeed("run-all", "new", {})
     check_submission(first, place.visible)
-    place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}, "submit": submit}))
+    place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}}))
     again = place.run("run-all", "new", {"run-all": first})
     kept = sorted(path.parent.name for path in again.output.glob("04_train/*/model.keras"))
     print(f"  {again.said.count('left out,')} of 5 runs left out; models kept: {', '.join(kept)}", flush=True)
-    check_submission(place.succeed("submit", "new", {"run-all": again.output}, scoring_run=True), place.hidden)
 
 
-def rehearsed_plan(changes: dict | None = None, more: list[dict] = ()) -> Plan:
-    """The repository's manifest cut short, with the watershed and no data set but the library.
+def rehearsed_plan(changes: dict | None = None) -> Plan:
+    """The repository's manifest cut short, with the watershed instead of hpacellseg.
 
-    Parameters
-    ----------
-    changes : dict
-        Slug → keys of that kernel and their values.
-    more : list of dict
-        Further kernels.
+    `changes` has, for the slugs of kernels, keys and their values.
     """
-    kernels = [{**kernel, "datasets": []} for kernel in copy.deepcopy(CONTENT["kernels"])]
+    kernels = copy.deepcopy(CONTENT["kernels"])
     for kernel in kernels:
-        parameters = kernel["parameters"]
-        if kernel["notebook"] == "05_inference":
-            parameters["tta"] = 2
+        kernel["datasets"] = [name for name in kernel["datasets"] if name == EFFICIENTNETS]
         if kernel["notebook"] == "kaggle_run":
-            numbers = parameters["notebooks"]
-            given = {"segmenter": "watershed"} if "02" in numbers else {}
-            given |= (SHORT if "04" in numbers else {}) | ({"05.tta": 2} if "05" in numbers else {})
+            parameters, numbers = kernel["parameters"], kernel["parameters"]["notebooks"]
+            given = ({"segmenter": "watershed"} if "02" in numbers else {}) | (SHORT if "04" in numbers else {})
             parameters["assignments"] = parameters.get("assignments", {}) | given
-            parameters |= {"folds": "0,1"} if "04" in numbers else {}
+            parameters |= {"folds": "0" if kernel["slug"] == "hpa-04-large" else "0,1"} if "04" in numbers else {}
         kernel |= (changes or {}).get(kernel["slug"], {})
-    return make_plan({**CONTENT, "owner": OWNER, "kernels": [*kernels, *more]})
-
-
-def kernel_like(model: str, slug: str, **parameters) -> dict:
-    """A kernel as one of the manifest, with another slug, cut short and with other parameters."""
-    kernel = copy.deepcopy(next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == model))
-    parameters = {**kernel["parameters"], "assignments": SHORT, "folds": "0,1", **parameters}
-    return {**kernel, "slug": slug, "title": slug, "datasets": [], "parameters": parameters}
+    return make_plan({**CONTENT, "owner": OWNER, "kernels": kernels})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=["chain", "rounds", "resumed", "lacking", "all-in-one"])
+    parser.add_argument("parts", nargs="*", default=["chain", "submit", "lacking", "all-in-one"])
     parser.add_argument("--out", default="runs/kaggle", type=Path)
     parser.add_argument("--train", default=12, type=int, help="simulated train fields of 256 px")
     parser.add_argument("--test", default=4, type=int)
@@ -331,12 +332,15 @@ def main() -> None:
     place = Rehearsal(options.out, rehearsed_plan(), options.train, options.test, namespaces)
     version = subprocess.check_output([place.python, "-V"], text=True).strip()
     print(f"{os.cpu_count()} cores, {version}, {'with' if namespaces else 'without'} namespaces", flush=True)
-    outputs = run_chain(place) if {"chain", "rounds", "resumed", "lacking"} & set(options.parts) else {}
-    for part, rehearse in (("rounds", run_rounds), ("resumed", run_resumed), ("lacking", run_lacking)):
-        if part in options.parts:
-            rehearse(place, outputs)
+    start = time.monotonic()
+    outputs = run_chain(place) if {"chain", "submit", "lacking"} & set(options.parts) else {}
+    if "submit" in options.parts:
+        run_submit(place, outputs)
+    if "lacking" in options.parts:
+        run_lacking(place, outputs)
     if "all-in-one" in options.parts:
         run_all_in_one(place)
+    print(f"{(time.monotonic() - start) / 60:.1f} min", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,28 +63,19 @@ class Checkpoint(keras.callbacks.Callback):
 
     `key` is of `recipe_key`: a state with another key is not used, and that is said. `batches` are told which epoch
     begins. `phases` has the name of each phase, in order, and its epochs, which are numbered through all of them.
-    `deadline` is the Unix time before which the training stops at an epoch's end, 0 for none; `patience` says after how
-    many epochs without a better `val_ap` a phase ends, with the best epoch's weights, 0 for never.
+    `deadline` is the Unix time before which the training stops at an epoch's end, 0 for none.
 
     Of its attributes, `stopped` says whether the deadline came first, and `history` has a row an epoch: `epoch` from 1,
     `phase`, `learning_rate`, the losses and scores, `seconds`.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        key: str,
-        batches: CellBatches,
-        phases: dict[str, int],
-        deadline: float = 0.0,
-        patience: int = 0,
-    ):
+    def __init__(self, path: str | Path, key: str, batches: CellBatches, phases: dict[str, int], deadline: float = 0.0):
         super().__init__()
         self.path, self.key, self.batches, self.phases = Path(path), key, batches, phases
-        self.deadline, self.patience, self.phase, self.stopped = deadline or float("inf"), patience, "", False
+        self.deadline, self.phase, self.stopped = deadline or float("inf"), "", False
         self.ends = dict(zip(phases, np.cumsum(list(phases.values())).tolist()))
         self.saved = _read_state(self.path, key)
-        self.history, self.closed, self.best = [], [], []
+        self.history, self.closed = [], []
         if self.saved:
             self.history, self.closed = self.saved["history"], self.saved["closed"]
             print(f"goes on after epoch {self.history[-1]['epoch']} of {sum(phases.values())}", flush=True)
@@ -105,7 +96,6 @@ class Checkpoint(keras.callbacks.Callback):
             if self.saved["phase"] == phase:
                 model.optimizer.build(model.trainable_variables)
                 _assign(model.optimizer.variables, self.saved["optimizer"])
-                self.best = self.saved["best"]
             _assign(model.variables, self.saved["model"])
             self.saved = {}
         if phase not in self.closed and self._is_over():
@@ -124,14 +114,12 @@ class Checkpoint(keras.callbacks.Callback):
                 "Lower the learning rate, or train in float32"
             )
         self.history.append(row)
-        if self.patience and row["val_ap"] >= max(past["val_ap"] for past in self._rows(self.phase)):
-            self.best = _values(self.model.variables)
         self._write()
         self._tell(row, logs)
         self.stopped = epoch + 1 < sum(self.phases.values()) and time.time() + 1.2 * row["seconds"] > self.deadline
         if self.stopped:
             print("stopped before the deadline; the same run goes on from here", flush=True)
-        self.model.stop_training = self.stopped or self._is_over()
+        self.model.stop_training = self.stopped
 
     def on_train_end(self, logs=None):
         if self._is_over():
@@ -145,23 +133,17 @@ class Checkpoint(keras.callbacks.Callback):
         return [row for row in self.history if row["phase"] == phase]
 
     def _is_over(self) -> bool:
-        """Whether the phase has had its epochs, or none better for too long."""
-        rows = self._rows(self.phase)
-        scores = [row["val_ap"] for row in rows] if self.patience else []
-        is_stale = bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self.patience
-        return len(rows) >= self.phases[self.phase] or is_stale
+        """Whether the phase has had its epochs."""
+        return len(self._rows(self.phase)) >= self.phases[self.phase]
 
     def _close(self) -> None:
-        """End a phase: a moving average, or the best epoch's weights, take the place of the last ones."""
+        """End a phase: a moving average of the weights, where there is one, takes the place of the last ones."""
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        if self.best:
-            _assign(self.model.variables, self.best)
-        self.closed, self.best = [*self.closed, self.phase], []
+        self.closed = [*self.closed, self.phase]
         self._write()
 
     def _write(self) -> None:
         values = {"model": _values(self.model.variables), "optimizer": _values(self.model.optimizer.variables)}
-        values["best"] = self.best
         for variable, value in zip(self.model.variables, values["model"], strict=True):
             if not np.isfinite(value).all():
                 raise ValueError(
@@ -268,7 +250,7 @@ def _read_state(path: Path, key: str) -> dict:
     try:
         with np.load(path) as file:
             state = json.loads(str(file["told"]))
-            for name in ("model", "optimizer", "best"):
+            for name in ("model", "optimizer"):
                 state[name] = [file[f"{name}{number}"] for number in range(state[name])]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         print(f"the saved state cannot be read ({error}): the training starts anew", flush=True)

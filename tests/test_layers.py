@@ -15,7 +15,6 @@ LAYERS = {
     "RandomScale": {"amount": 0.2},
     "RandomBrightness": {"amount": 0.4},
     "RandomBlur": {"amount": 1.5},
-    "RandomNoise": {"amount": 10},
 }
 
 
@@ -117,7 +116,7 @@ def test_xla_computes_the_same_as_without_it():
         np.testing.assert_allclose(found, function(crops), rtol=1e-3, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["RandomBrightness", "RandomBlur", "RandomNoise"])
+@pytest.mark.parametrize("name", ["RandomBrightness", "RandomBlur"])
 def test_masked_pixels_stay_black(name):
     crops = round_cells()
     lit = crops > 0
@@ -194,9 +193,3 @@ def test_a_blurred_point_is_a_gaussian_of_the_same_sum():
     assert variance == pytest.approx(1.5**2, rel=0.02)
     still = np.asarray(blur(point, np.zeros((1, 1, 1, 1), np.float32), radius=6))
     np.testing.assert_allclose(still, point, atol=1e-4)
-
-
-def test_noise_has_the_deviation_it_was_given_at_most():
-    crops = np.full((200, 8, 8, 4), 128, np.float32)
-    deviations = (changed("RandomNoise", crops) - crops).std(axis=(1, 2, 3))
-    assert 8 < deviations.max() < 11.5 and deviations.min() < 1  # 256 values: ± 4.4 %

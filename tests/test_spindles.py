@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpa_utils import tables
 from hpa_utils.weak_labels import mark_spindles, spindle_cells
 from hpa_utils.weak_labels.spindles import mitosis_score
 
@@ -79,6 +80,15 @@ def test_without_the_label_none_carries_it():
     assert carrying.empty and len(ignored) == 1
     unknown = field_table([]).assign(labels=[np.full(19, -1)] * 4)
     assert spindle_cells(cell_table(), unknown)[0].empty
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_whole_field_carries_its_label_and_has_no_nucleus_to_look_at():
+    fields = field_table([1]).assign(split="train", height=512, width=512)
+    cells = tables.whole_fields(fields)
+    assert mitosis_score(cells).tolist() == [0, 0, 0, 0]
+    carrying, ignored = spindle_cells(cells, fields)
+    assert carrying["image_id"].tolist() == ["field-1"] and ignored.empty
 
 
 def test_candidates_alone_carry_the_label_and_are_preferred_and_likely_cells_are_ignored():

@@ -20,7 +20,7 @@ def bce(labels, logits):
 class Session:
     """What a notebook holds: a small network with dropout and augmentation, its batches and callbacks."""
 
-    def __init__(self, folder, key="key", use_ema=False, deadline=0.0, patience=0, rate=1e-2):
+    def __init__(self, folder, key="key", use_ema=False, deadline=0.0, rate=1e-2):
         keras.utils.set_random_seed(0)
         crop, brightness = keras.Input((16, 16, 4)), keras.Input((4, 4))
         features = keras.layers.Flatten()(keras.layers.Conv2D(4, 5, strides=4, name="conv")(crop / 255))
@@ -33,7 +33,7 @@ class Session:
         targets[::2, 0] = 1
         brightness = np.zeros((6, 4, 4), np.float32)
         self.batches = CellBatches(crops, brightness, targets, np.arange(4), 2, 3, seed=0)
-        self.checkpoint = training.Checkpoint(folder / "state.npz", key, self.batches, PHASES, deadline, patience)
+        self.checkpoint = training.Checkpoint(folder / "state.npz", key, self.batches, PHASES, deadline)
         watched = np.arange(12, 18)
         self.validation = training.Validation(self.network, crops, brightness, watched, targets[watched], bce)
         self.use_ema, self.rate = use_ema, rate
@@ -144,23 +144,6 @@ def test_before_a_deadline_training_stops_at_the_end_of_an_epoch_and_can_be_gone
     assert late.checkpoint.stopped and not late.checkpoint.finished and len(late.told) == 1
     on = Session(tmp_path).fit()
     assert on.checkpoint.finished and on.told == Session(tmp_path / "whole").fit().told
-
-
-def test_without_a_better_score_a_phase_ends_with_its_best_weights(tmp_path):
-    scores = iter([0.1, 0.3, 0.5, 0.4, 0.4])
-    session, kept = Session(tmp_path, patience=2), {}
-
-    def score(epoch, logs):
-        logs["val_ap"] = next(scores)
-
-    def keep(epoch, logs):
-        kept[epoch + 1] = session.weights
-
-    session.validation.on_epoch_end = score
-    session.fit(keep)
-    assert len(session.told) == 5 and session.checkpoint.finished  # the third of the second phase is the last
-    for mine, best in zip(session.weights, kept[3], strict=True):
-        np.testing.assert_array_equal(mine, best)
 
 
 def test_validation_sees_the_moving_average_and_training_goes_on_from_the_weights(tmp_path):

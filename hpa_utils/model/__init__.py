@@ -24,7 +24,6 @@ from hpa_utils.model.layers import (
     FieldNormalisation,
     RandomBlur,
     RandomBrightness,
-    RandomNoise,
     RandomRightAngles,
     RandomScale,
     RandomTurn,

@@ -145,15 +145,6 @@ class RandomBlur(RandomChange):
         return blurred * _is_shown(crops)
 
 
-@keras.saving.register_keras_serializable("hpa_utils")
-class RandomNoise(RandomChange):
-    """Gaussian noise of a standard deviation up to `amount` grey levels (of 255)."""
-
-    def change(self, crops):
-        noise = random.normal(ops.shape(crops), seed=self.generator) * self.uniform(crops, self.amount)
-        return crops + noise * _is_shown(crops)
-
-
 def _is_shown(crops):
     """1 where a pixel is not masked out, (N, S, S, 1)."""
     return ops.cast(ops.max(crops, axis=-1, keepdims=True) > 0, crops.dtype)

@@ -22,10 +22,10 @@ def mitosis_score(cells: pd.DataFrame) -> np.ndarray:
     focused in the spindle. What a cell at the image border shows of its size and shape counts as middling at best.
     The evenness of the nucleus is left out: a plate of chromosomes is mostly rim, and early chromosomes are patchy.
     """
-    if cells.empty:
-        return np.zeros(0, np.float32)
-    cut = (cells["edge_fraction"] > 0).to_numpy()
     has_nucleus = (cells["nucleus_area"] > 0).to_numpy()
+    if not has_nucleus.any():  # no cells, or whole fields
+        return np.zeros(len(cells), np.float32)
+    cut = (cells["edge_fraction"] > 0).to_numpy()
     size, roundness = _quantiles(-_against_field(cells, "nucleus_area")), _quantiles(cells["roundness"])
     total = np.where(cut, np.minimum(size, 0) + np.minimum(roundness, 0), size + roundness)
     total += _quantiles(_against_field(cells, "nucleus_blue_mean"))
