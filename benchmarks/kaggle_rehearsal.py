@@ -10,7 +10,8 @@ any other machine, below a root with /kaggle/input read-only, where it sees its 
 --without-namespaces, its Pythons refuse connections to other machines instead, and HPA_KAGGLE names a folder with
 copies of its sources, compared afterwards, and the working folder. The environment needs the package registry. The
 preset is Kaggle's with two folds (B3: one) and two steps an epoch: B0 at 128 px and on whole fields of 512 px, B3 at
-256 px, whose weight files are made here in the published layout, eight views. ``HPA_DEVICES=2`` stands for the two T4s.
+256 px, whose weight files are made here in the published layout; eight views (hpa-05-inference: two).
+``HPA_DEVICES=2`` stands for the two T4s.
 
 chain         the kernels of the manifest up to hpa-05-inference, in the older mount layout. hpa-04-large is killed when
               a model has first saved its state, and goes on in a second session
@@ -267,9 +268,10 @@ def run_chain(place: Rehearsal) -> dict:
 def run_submit(place: Rehearsal, outputs: dict) -> None:
     """submit as it is saved, with too little time, and as it is scored."""
     submit = next(kernel for kernel in CONTENT["kernels"] if kernel["slug"] == "submit")["parameters"]
-    short = submit | {"hours": 0.035, "assignments": {"segmenter": "watershed"}}
+    short = submit | {"hours": 0.02, "assignments": {"segmenter": "watershed"}}
     place.stage(rehearsed_plan({"submit": {"parameters": short}}))
     cut = place.succeed("submit", "mixed", outputs)
+    print(f"  its time was over before its end: {'the time is over' in (cut.parent / 'log').read_text()}", flush=True)
     check_submission(cut, place.visible, least=0)
     place.stage(rehearsed_plan())
     scored = place.succeed("submit", "new", outputs, scoring_run=True)
@@ -311,6 +313,8 @@ def rehearsed_plan(changes: dict | None = None) -> Plan:
     kernels = copy.deepcopy(CONTENT["kernels"])
     for kernel in kernels:
         kernel["datasets"] = [name for name in kernel["datasets"] if name == EFFICIENTNETS]
+        if kernel["notebook"] == "05_inference":
+            kernel["parameters"] |= {"tta": 2}
         if kernel["notebook"] == "kaggle_run":
             parameters, numbers = kernel["parameters"], kernel["parameters"]["notebooks"]
             given = ({"segmenter": "watershed"} if "02" in numbers else {}) | (SHORT if "04" in numbers else {})
