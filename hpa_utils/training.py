@@ -100,7 +100,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.saved = {}
         if phase not in self.closed and self._is_over():
             self._close()  # cut between its last epoch and its end
-        return self.ends[phase] if phase in self.closed else self.ends[phase] - self.phases[phase] + len(rows)
+        return self.ends[phase] - self.phases[phase] + len(rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.epoch, self.begun = epoch, time.monotonic()
