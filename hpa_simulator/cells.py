@@ -167,12 +167,12 @@ def _distance_from(point, shape, um):
 
 
 def _draw_nucleoli(cell):
-    """One to five bodies of differing size in the nucleus, 0…1; none in metaphase."""
+    """Two to seven bodies of differing size in the nucleus, 0…1; none in metaphase."""
     if cell.metaphase:
         return np.zeros(cell.body.shape, np.float32)
     deep = cell.far < -1.6
     few = max(1, cell.n_nuclei)
-    large = draw_dots(cell, deep, few, few + 1, 1.6)
-    small = draw_dots(cell, deep, 0, 3, 1.0)
+    large = draw_dots(cell, deep, few, few + 2, 1.5)
+    small = draw_dots(cell, deep, 1, 4, 1.0)
     ragged = np.maximum(large, small) * (1 + 0.2 * draw_noise(cell, 1))
     return np.clip(ragged, 0, 1) * cell.nucleus

@@ -59,14 +59,15 @@ class Look:
 def draw_look(seed: tuple) -> Look:
     """Draw the look of a sample from its seed."""
     rng = np.random.default_rng(seed)
+    line, strength = draw_line(rng), float(np.clip(np.exp(rng.normal(0, 0.4)), 0.4, 2))
     return Look(
         seed=tuple(seed),
-        line=draw_line(rng),
-        strength=float(np.clip(np.exp(rng.normal(0, 0.45)), 0.4, 2.5)),
-        veil=rng.choice([rng.uniform(0, 0.12), rng.uniform(0.05, 0.35)]),
-        nuclear_veil=rng.choice([rng.uniform(0, 0.06), rng.uniform(0, 0.25)]),
-        grain=rng.uniform(0.15, 0.75),
-        specks=rng.choice([0, rng.uniform(0.05, 0.4)]),
+        line=line,
+        strength=strength,
+        veil=strength * rng.choice([rng.uniform(0, 0.06), rng.uniform(0.02, 0.16)]),
+        nuclear_veil=strength * rng.choice([rng.uniform(0, 0.06), rng.uniform(0, 0.15)]),
+        grain=rng.uniform(0.22, 0.55),
+        specks=strength * rng.choice([0, rng.uniform(0.05, 0.4)]),
         red_veil=rng.uniform(0.05, 0.5),
         red_nucleus=rng.uniform(0.15, 0.7),
         yellow_veil=rng.uniform(0.0, 0.3),

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 NATIVE_UM = 0.08  # of the competition; a coarser pixel averages several of these, and their noise
-GAINS = ((100, 270), (80, 260), (130, 270), (95, 270))  # grey levels of full light: red, green, blue, yellow
+GAINS = ((100, 270), (80, 220), (130, 270), (95, 270))  # grey levels of full light: red, green, blue, yellow
 # Shares of fields that are far too dim, saturated, out of focus, or strewn with clumps of antibody.
 DIM_FIELDS, SATURATED_FIELDS, BLURRED_FIELDS, CLUMPED_FIELDS = 0.03, 0.03, 0.06, 0.06
 
@@ -29,7 +29,7 @@ def expose(rng: np.random.Generator, light: np.ndarray, margin: int, um: float, 
         uint8 (h − 2·margin, w − 2·margin, 4).
     """
     gains = np.array([rng.uniform(*limits) for limits in GAINS]) * gain * _draw_exposure(rng)
-    blur = rng.uniform(0.05, 0.15) + 0.3 * (rng.random() < BLURRED_FIELDS)
+    blur = rng.uniform(0.05, 0.15) + 0.2 * (rng.random() < BLURRED_FIELDS)
     planes = []
     for plane, gain in zip(light, gains):
         focused = cv2.GaussianBlur(plane * np.float32(gain), (0, 0), max(blur / um, 0.3))

@@ -34,7 +34,7 @@ def draw_unspecific(cell: Cell, stains: Stains, look: Look) -> np.ndarray:
 
 def draw_grain(cell: Cell, look: Look) -> np.ndarray:
     """Factor on green: antibody lies in clusters of all sizes; float32 (h, w), mean near 1."""
-    clusters = 0.85 * draw_noise(cell, cell.um) + 0.5 * draw_noise(cell, 0.8) + 0.35 * draw_noise(cell, 3)
+    clusters = 0.95 * draw_noise(cell, cell.um) + 0.3 * draw_noise(cell, 0.8) + 0.2 * draw_noise(cell, 3)
     logarithm = np.float32(look.grain) * clusters
     return np.exp(np.clip(logarithm, -2.5, 2) - np.float32(0.5 * look.grain**2))
 
@@ -46,8 +46,8 @@ def describe_pattern(label: int) -> str:
 
 def _draw_nucleoplasm(cell, stains, between):
     """The nucleus filled, smooth to mottled, nucleoli darker or not; the cytosol may be stained faintly."""
-    texture = 0.75 + between(0.04, 0.22) * draw_noise(cell, between(0.4, 1.4))
-    return cell.core * texture * (1 - between(0, 0.9) * cell.nucleoli) + between(0, 0.35) * stains.cytosol
+    texture = 0.75 + between(0.03, 0.16) * draw_noise(cell, between(0.4, 1.4))
+    return cell.core * texture * (1 - between(0, 0.9) * cell.nucleoli) + between(0, 0.25) * stains.cytosol
 
 
 def _draw_nuclear_membrane(cell, stains, between):
@@ -58,10 +58,10 @@ def _draw_nuclear_membrane(cell, stains, between):
 
 
 def _draw_nucleoli(cell, stains, between):
-    """One to five bright bodies in the nucleus, filled or brighter at their rims."""
-    ring = between(0, 0.7) * np.clip(cell.nucleoli - 0.7, 0, 1) * 2
-    bodies = np.clip(cell.nucleoli * between(1, 1.5), 0, 1) * (0.9 + 0.1 * draw_noise(cell, 0.5))
-    return bodies * (1 - ring) + between(0.02, 0.4) * cell.core + between(0, 0.15) * stains.cytosol
+    """Two to seven bright bodies in the nucleus, filled or brighter at their rims."""
+    ring = between(0, 0.5) * np.clip(cell.nucleoli - 0.7, 0, 1) * 2
+    bodies = np.clip(cell.nucleoli * between(1.1, 2), 0, 1) * (0.9 + 0.1 * draw_noise(cell, 0.5))
+    return bodies * (1 - ring) + between(0, 0.15) * cell.core + between(0, 0.08) * stains.cytosol
 
 
 def _draw_fibrillar_center(cell, stains, between):
@@ -107,7 +107,7 @@ def _draw_golgi(cell, stains, between):
 
 def _draw_intermediate(cell, stains, between):
     """Wavy bundles of filaments, most round the nucleus, fewer further out."""
-    reach = between(2, 8)
+    reach = between(3, 10)
     round_nucleus = np.exp(-np.maximum(cell.far, 0) / reach) * (cell.far > 0.4) * (cell.edge > 0.9)
     number, together = round(between(15, 45)), round(between(2, 5))
     bundles = draw_filaments(cell, round_nucleus, number, 8, 24, between(0.12, 0.3), thick=0.12, bundle=together)
@@ -143,23 +143,27 @@ def _draw_centrosome(cell, stains, between):
 
 
 def _draw_plasma_membrane(cell, stains, between):
-    """The outline, ruffles and the whole surface, brighter where a neighbour touches; the nucleus hardly darker."""
-    line = _ridge(cell.edge - 0.2, between(0.5, 1.5)) * (0.6 + 0.15 * draw_noise(cell, 3) + 0.4 * cell.contact)
+    """The outline, ruffles, folds and the whole surface, brighter where a neighbour touches; the nucleus darker."""
+    along = np.clip(0.6 + 0.4 * draw_noise(cell, 6), 0, 1.5) + 0.4 * cell.contact
+    line = _ridge(cell.edge - 0.3, between(0.5, 1.5)) * along
     ruffled = np.clip(draw_noise(cell, 2.5) - 0.4, 0, 1) * np.exp(-cell.edge / 2.5)
-    surface = np.clip(cell.edge / 0.8, 0, 1) * (1 + between(0.02, 0.2) * draw_noise(cell, between(0.6, 3)))
-    surface = surface * (1 - between(0, 0.5) * cell.core)
-    return between(0.15, 0.85) * line + between(0, 0.6) * ruffled + between(0.2, 0.75) * surface
+    surface = np.clip(cell.edge / between(0.8, 4.5), 0, 1) * (1 - between(0, 0.6) * cell.core)
+    surface = surface * (1 + between(0.02, 0.1) * draw_noise(cell, between(0.6, 3)))
+    folds = _ridge(draw_noise(cell, 5), 0.1) * np.clip(cell.edge, 0, 1)
+    light = between(0.1, 0.8) * line + between(0, 0.6) * ruffled + between(0.3, 0.6) * surface
+    return light + between(0, 0.35) * folds
 
 
 def _draw_mitochondria(cell, stains, between):
-    """Threads and beads scattered round the nucleus, thinning out towards the edge."""
-    around = np.exp(-np.maximum(cell.far, 0) / between(2.5, 10)) * (cell.far > 0.4) * (cell.edge > 0.9)
-    number, longest = round(between(40, 150)), between(2, 7)
-    threads = draw_filaments(cell, around, number, 0.8, longest, between(0.25, 0.6), thick=between(0.15, 0.35))
-    beads = np.clip(0.75 + between(0.1, 0.4) * draw_noise(cell, 0.6), 0.2, 1.2)
+    """Threads, some of them beaded, dense round the nucleus and fewer towards the edge."""
+    around = np.exp(-np.maximum(cell.far, 0) / between(1, 4)) * np.where(cell.far > 0.3, 1, between(0.1, 0.5))
+    around = around * (cell.edge > 0.9)
+    number, longest = round(between(60, 220)), between(1.5, 6)
+    threads = draw_filaments(cell, around, number, 0.8, longest, between(0.25, 0.6), thick=between(0.1, 0.26))
+    beads = np.clip(0.75 + between(0.1, 0.45) * draw_noise(cell, 0.6), 0.15, 1.2)
     blurred = cv2.GaussianBlur(threads, (0, 0), 0.9 / cell.um)
-    threads = threads + between(0, 0.8) * (blurred - threads)
-    return threads * beads * (1 - between(0.6, 0.95) * cell.core) + between(0.02, 0.25) * stains.cytosol
+    threads = threads + between(0, 0.5) * (blurred - threads)
+    return threads * beads * (1 - between(0, 0.7) * cell.core) + between(0, 0.1) * stains.cytosol
 
 
 def _draw_aggresome(cell, stains, between):
@@ -171,10 +175,10 @@ def _draw_aggresome(cell, stains, between):
 
 def _draw_cytosol(cell, stains, between):
     """All over the cell, smooth or patchy, thinning out towards the edge; the nucleus dark to half as bright."""
-    thick = np.clip(cell.edge / between(2, 6), 0, 1)
+    thick = np.clip(cell.edge / between(1, 5), 0, 1)
     near = np.exp(-np.maximum(cell.far, 0) / between(4, 14))
     central = between(0.25, 0.9)
-    patchy = np.maximum(1 + between(0, 0.3) * draw_noise(cell, between(0.8, 4)), 0.2)
+    patchy = np.maximum(1 + between(0, 0.22) * draw_noise(cell, between(0.8, 4)), 0.2)
     light = thick * (1 - central + central * near) * patchy
     return 0.85 * light * (1 - between(0.3, 0.95) * cell.core)
 
