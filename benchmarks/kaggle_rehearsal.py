@@ -9,8 +9,8 @@ any other machine, below a root with /kaggle/input read-only, where it sees its 
 /kaggle/working empty. Where there are no user namespaces (``unshare -rnm true`` says whether there are) or with
 --without-namespaces, its Pythons refuse connections to other machines instead, and HPA_KAGGLE names a folder with
 copies of its sources, compared afterwards, and the working folder. The environment needs the package registry. The
-preset is Kaggle's with two folds (B3: one) and two steps an epoch: B0 at 128 px and on whole fields of 512 px, B3 at
-256 px, whose weight files are made here in the published layout; eight views (hpa-05-inference: two).
+preset is Kaggle's with two folds (B3 and run-all: one) and two steps an epoch: B0 at 128 px and on whole fields of
+512 px, B3 at 256 px, whose weight files are made here in the published layout; eight views (hpa-05-inference: two).
 ``HPA_DEVICES=2`` stands for the two T4s.
 
 chain         the kernels of the manifest up to hpa-05-inference, in the older mount layout. hpa-04-large is killed when
@@ -299,7 +299,7 @@ def run_all_in_one(place: Rehearsal) -> None:
     place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}}))
     again = place.run("run-all", "new", {"run-all": first})
     kept = sorted(path.parent.name for path in again.output.glob("04_train/*/model.keras"))
-    print(f"  {again.said.count('left out,')} of 5 runs left out; models kept: {', '.join(kept)}", flush=True)
+    print(f"  {again.said.count('left out,')} of 4 runs left out; models kept: {', '.join(kept)}", flush=True)
 
 
 def rehearsed_plan(changes: dict | None = None) -> Plan:
@@ -316,7 +316,7 @@ def rehearsed_plan(changes: dict | None = None) -> Plan:
             parameters, numbers = kernel["parameters"], kernel["parameters"]["notebooks"]
             given = ({"segmenter": "watershed"} if "02" in numbers else {}) | (SHORT if "04" in numbers else {})
             parameters["assignments"] = parameters.get("assignments", {}) | given
-            parameters |= {"folds": "0" if kernel["slug"] == "hpa-04-large" else "0,1"} if "04" in numbers else {}
+            parameters |= {"folds": "0,1" if kernel["slug"] == "hpa-04-train" else "0"} if "04" in numbers else {}
         kernel |= (changes or {}).get(kernel["slug"], {})
     return make_plan({**CONTENT, "owner": OWNER, "kernels": kernels})
 

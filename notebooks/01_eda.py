@@ -17,7 +17,7 @@
 #
 # - **Reads** the data set: its tables, the headers of all images, and a random sample of decoded fields.
 # - **Writes** `01_eda/`: this notebook and its manifest, no data.
-# - **Takes** 10 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 15 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
 import sys

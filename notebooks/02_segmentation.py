@@ -17,7 +17,7 @@
 #
 # - **Reads** the data set.
 # - **Writes** `02_segmentation/`: the field table `fields/part-*.parquet` and the cell table `cells/part-*.parquet`.
-# - **Takes** 31 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 33 s on the demo's 200 fields of 512², 2 cores and no GPU (`benchmarks/demo.py`).
 #
 # hpacellseg on Kaggle, without internet: attach `rdizzl3/hpacellsegmentatormodelweights` (the two `.pth` files) and a
 # data set with the source of pytorch_zoo, which defines the networks' classes; both are found by themselves. Elsewhere

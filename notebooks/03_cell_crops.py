@@ -18,7 +18,7 @@
 # - **Writes** the crop set `03_cell_crops/NAME/`: `part-*.crops` (the pictures), `part-*.parquet` (their index). Sets
 #   of several sizes may lie side by side; a set is named after its size unless it is given a name. With `whole`, each
 #   field is one crop, for a model whose score 05 takes as the field's.
-# - **Takes** 11 s on the demo's 3,773 cells, 2 cores and no GPU (`benchmarks/demo.py`).
+# - **Takes** 13 s on the demo's 3,776 cells, 2 cores and no GPU (`benchmarks/demo.py`).
 
 # %%
 import sys

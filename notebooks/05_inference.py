@@ -17,7 +17,7 @@
 # - **Reads** the data set, the tables of `02_segmentation/`, the crop sets of `03_cell_crops/` and model folders.
 # - **Writes** `05_inference/`: `predictions.parquet`, `submission.csv`, and `scores.json` where the data set has
 #   cell-level truth.
-# - **Takes** 34 s on the demo's 40 fields with 775 cells, 2 cores and no GPU (`benchmarks/demo.py`). Interrupted, it
+# - **Takes** 51 s on the demo's 40 fields with 774 cells, 2 cores and no GPU (`benchmarks/demo.py`). Interrupted, it
 #   goes on where it was. With a deadline it takes as many models and views as there is time for.
 
 # %%

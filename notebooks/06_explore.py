@@ -17,7 +17,7 @@
 # - **Reads** the data set, the tables of `02_segmentation/`, the predictions of `05_inference/`, a model of `04_train/`
 #   and its crop set in `03_cell_crops/`, all of the split that 05 predicted.
 # - **Writes** `06_explore/`: `embeddings.parquet`, `variability.csv`, and `report.html`, a page that opens anywhere.
-# - **Takes** a minute on the demo's 40 fields with 775 cells, 2 cores and no GPU.
+# - **Takes** a minute on the demo's 40 fields with 774 cells, 2 cores and no GPU.
 
 # %%
 import sys

@@ -155,11 +155,7 @@ def check_parameters(run: Run, folder: Path) -> None:
 
 
 def is_finished(run: Run, signed: dict, dataset: Dataset, folder: Path, by_itself: bool = False) -> bool:
-    """Whether a folder holds the run, made from the same; `by_itself`: also if made without the runner.
-
-    ValueError if it was finished with other parameters (`check_parameters`).
-    """
-    check_parameters(run, folder)
+    """Whether a folder holds the run, made from the same; `by_itself`: also if made without the runner."""
     found = manifest.read_manifest(folder)
     if not manifest.is_whole(folder) or scoring_rerun():
         return False
@@ -171,13 +167,8 @@ def is_finished(run: Run, signed: dict, dataset: Dataset, folder: Path, by_itsel
 
 def held_by_input(run: Run, signed: dict, dataset: Dataset) -> Path | None:
     """The attached output, on Kaggle, that has this run already."""
-    for folder in find_inputs(str(run)):
-        try:
-            if is_finished(run, signed, dataset, folder, by_itself=True):
-                return folder
-        except ValueError:
-            continue
-    return None
+    held = (folder for folder in find_inputs(str(run)) if is_finished(run, signed, dataset, folder, by_itself=True))
+    return next(held, None)
 
 
 def devices() -> list[str]:
