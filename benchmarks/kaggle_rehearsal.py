@@ -10,8 +10,8 @@ any other machine, below a root with /kaggle/input read-only, where it sees its 
 --without-namespaces, its Pythons refuse connections to other machines instead, and HPA_KAGGLE names a folder with
 copies of its sources, compared afterwards, and the working folder. The environment needs the package registry. The
 preset is Kaggle's with two folds (B3 and run-all: one) and two steps an epoch: B0 at 128 px and on whole fields of
-512 px, B3 at 256 px, whose weight files are made here in the published layout; eight views (hpa-05-inference: two).
-``HPA_DEVICES=2`` stands for the two T4s.
+512 px, B3 at 256 px, whose weight files are made here in the published layout; eight views (hpa-05-inference and
+run-all: two). ``HPA_DEVICES=2`` stands for the two T4s.
 
 chain         the kernels of the manifest up to hpa-05-inference, in the older mount layout. hpa-04-large is killed when
               a model has first saved its state, and goes on in a second session
@@ -315,6 +315,7 @@ def rehearsed_plan(changes: dict | None = None) -> Plan:
         if kernel["notebook"] == "kaggle_run":
             parameters, numbers = kernel["parameters"], kernel["parameters"]["notebooks"]
             given = ({"segmenter": "watershed"} if "02" in numbers else {}) | (SHORT if "04" in numbers else {})
+            given |= {"05.tta": 2} if "04,05" in numbers else {}
             parameters["assignments"] = parameters.get("assignments", {}) | given
             parameters |= {"folds": "0,1" if kernel["slug"] == "hpa-04-train" else "0"} if "04" in numbers else {}
         kernel |= (changes or {}).get(kernel["slug"], {})
