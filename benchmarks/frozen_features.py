@@ -73,11 +73,12 @@ def join(paths):
         parts[-1]["field"] = parts[-1]["field"] + n_fields
         n_fields = parts[-1]["field"].max() + 1
     cells = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return cells | {"features": whiten(np.nan_to_num(cells["features"].astype(np.float32)))}
+    return cells | {"features": whiten(cells["features"])}
 
 
 def whiten(features):
     """The first principal components of standardised features; the small ones are enlarged. Labels play no part."""
+    features = np.nan_to_num(features.astype(np.float32))
     features = np.clip((features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-3), -6, 6)
     pca = PCA(min(COMPONENTS, len(features) // 4), svd_solver="randomized", iterated_power=1, random_state=0)
     found = pca.fit(features[:: max(1, len(features) // 3000)]).transform(features)

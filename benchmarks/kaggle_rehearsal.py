@@ -41,7 +41,7 @@ from hpa_simulator import write_dataset
 from hpa_utils import scoring
 from hpa_utils.paths import COMPETITION, KAGGLE_OUTPUT_BYTES, REPOSITORY
 from hpa_utils.running.kaggle import build_wheels, make_plan, stage
-from hpa_utils.running.kaggle.schema import MANIFEST, Plan, requirement
+from hpa_utils.running.kaggle.schema import MANIFEST, Plan, kernel_runs, requirement
 
 OWNER = "rehearsal"
 MEMORY_BYTES = 31 * 2**30
@@ -299,7 +299,8 @@ def run_all_in_one(place: Rehearsal) -> None:
     place.stage(rehearsed_plan({"run-all": {"resume_from": "run-all"}}))
     again = place.run("run-all", "new", {"run-all": first})
     kept = sorted(path.parent.name for path in again.output.glob("04_train/*/model.keras"))
-    print(f"  {again.said.count('left out,')} of 4 runs left out; models kept: {', '.join(kept)}", flush=True)
+    planned = len(kernel_runs(place.plan, place.plan.kernel("run-all"))[0])
+    print(f"  {again.said.count('left out,')} of {planned} runs left out; models kept: {', '.join(kept)}", flush=True)
 
 
 def rehearsed_plan(changes: dict | None = None) -> Plan:

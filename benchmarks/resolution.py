@@ -29,7 +29,7 @@ def main() -> None:
     found = {}
     for size in options.sizes:
         cells = with_features(simulated_fields(options.simulated, size, 0, None), size)
-        cells["features"] = whiten(np.nan_to_num(cells["features"].astype(np.float32)))
+        cells["features"] = whiten(cells["features"])
         found[size] = np.array([by_class(cells, seed) for seed in options.seeds])  # (seeds, classes)
         print(f"{size} px: {len(cells['field'])} cells of {len(np.unique(cells['field']))} fields", flush=True)
     print_table(found, cells["truth"].sum(axis=0))

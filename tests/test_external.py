@@ -1,12 +1,14 @@
 """A second data set root, of other file types, mixed into the training; its copies of test fields stay out."""
 
+import time
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from hpa_simulator import write_dataset
-from hpa_utils import manifest
+from hpa_utils import manifest, tables
 from hpa_utils.crop_sets import CropSet, open_crops
 from hpa_utils.dataset import CHANNELS
 from hpa_utils.images import channel_files, read_field
@@ -44,7 +46,9 @@ def external(simulated, tmp_path_factory):
     return root
 
 
-def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(external, finished_run, tmp_path, monkeypatch):
+def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(
+    external, finished_run, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "out"
     options = {"data": str(external), "out": str(out), "preset": "quick"}
     run_notebooks(**options, notebooks="02,03", assignments=(f"exclude_seen_in={finished_run}",))
@@ -52,7 +56,7 @@ def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(externa
     assert {f"copy-{row['recurs_as']}" for row in left_out} == {row["image_id"] for row in left_out}
     assert len(left_out) == 3
     mine, theirs = (len(CropSet([root / "03_cell_crops" / "64"], "train").image_ids) for root in (out, finished_run))
-    together, fields, _ = open_crops(out, "64", "train", finished_run)  # as 04 does with extra_outputs
+    together, fields, _ = open_crops(out, "64", "train", finished_run)
     assert len(together.image_ids) == mine + theirs and fields["image_id"].tolist() == together.image_ids.tolist()
     (tmp_path / "input").mkdir()  # on Kaggle both are attached, and nothing is named
     for name, root in (("hpa-public", out), ("hpa-03-cell-crops", finished_run)):
@@ -61,5 +65,13 @@ def test_copies_of_test_fields_are_left_out_and_the_rest_is_learned_from(externa
     assert set(open_crops(tmp_path / "empty", "64", "train")[0].image_ids) == set(together.image_ids)
     monkeypatch.delenv("HPA_KAGGLE")
     assert 1 <= fields["image_id"].str.startswith("own-").sum() <= 4
-    alone = manifest.read_manifest(finished_run / "03_cell_crops" / "64")["configuration"]
-    assert alone["left_out"] == []  # without another root nothing is
+    given = (f"extra_outputs={finished_run}", f"deadline={time.time()}")  # it stops after its first epoch
+    run_notebooks(**options, notebooks="04", assignments=given)
+    assert f"{len(together):,} cells of {mine + theirs} fields" in capsys.readouterr().out
+
+
+def test_without_another_root_nothing_is_left_out(external, tmp_path):
+    run_notebooks(data=str(external), out=str(tmp_path), notebooks="02,03", preset="quick")
+    fields = tables.read_parts(tmp_path / "02_segmentation" / "fields")
+    stage = tmp_path / "03_cell_crops" / "64"
+    assert manifest.read_manifest(stage)["configuration"]["left_out"] == [] and len(fields) == 7

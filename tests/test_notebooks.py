@@ -16,7 +16,6 @@ from conftest import REPOSITORY
 
 from hpa_utils import manifest, tables
 from hpa_utils.crop_sets import CropSet
-from hpa_utils.model_folders import find_models
 from hpa_utils.running.commands import main
 from hpa_utils.running.notebooks import SOURCES, NotebookFailed, run_notebooks
 from hpa_utils.running.runs import NOTEBOOKS
@@ -153,9 +152,7 @@ def test_models_are_trained_side_by_side_on_several_devices(finished_run):
     assert max(started) < min(ended)
 
 
-def test_a_second_round_learns_from_all_models_of_the_first_and_is_what_05_takes(
-    finished_run, simulated, tmp_path, capsys
-):
+def test_a_second_round_learns_from_all_models_of_the_first_and_05_takes_it(finished_run, simulated, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished_run, out, ignore=shutil.ignore_patterns("05_*", "06_*"))
     options = {"data": str(simulated), "out": str(out), "preset": "quick", "rounds": 2, "folds": "-1"}
@@ -163,9 +160,9 @@ def test_a_second_round_learns_from_all_models_of_the_first_and_is_what_05_takes
     with pytest.raises(NotebookFailed, match="needs all 2 models of round 1; missing: lite0-64-r1-f1"):
         run_notebooks(**options, notebooks="04", runs="lite0-64-r2-all")
     shutil.move(tmp_path / "kept", out / "04_train" / "lite0-64-r1-f1")
-    run_notebooks(**options, notebooks="04")
+    run_notebooks(**options, notebooks="04,05", assignments=("05.tta=2",))
     assert f"04_train/{MODEL}: finished before, skipped" in capsys.readouterr().out
-    assert [folder.name for folder in find_models(out)] == ["lite0-64-r2-all"]
+    assert list(manifest.read_manifest(out / "05_inference")["configuration"]["models"]) == ["lite0-64-r2-all"]
     assert manifest.read_manifest(out / "04_train" / "lite0-64-r2-all")["counts"]["train fields"] == 24
 
 
@@ -239,7 +236,7 @@ def test_a_bad_field_is_set_aside_and_tried_again_when_it_is_mended(tiny_dataset
     out, broken = tmp_path / "out", tiny_dataset / "train" / "train-05_red.png"
     content = broken.read_bytes()
     broken.write_bytes(content[:50])
-    run_notebooks(data=str(tiny_dataset), out=str(out), notebooks="02")
+    run_notebooks(data=str(tiny_dataset), out=str(out), notebooks="02,03")
     aside = manifest.read_manifest(out / "02_segmentation")["set_aside"]
     assert [row["image_id"] for row in aside] == ["train-05"] and "train-05_red.png" in aside[0]["error"]
     assert str(tiny_dataset) not in json.dumps(aside)
@@ -255,12 +252,13 @@ def test_a_trained_model_predicts_fields_without_labels(finished_run, tiny_datas
     (tiny_dataset / "train.csv").unlink()
     shutil.rmtree(tiny_dataset / "train")
     out = tmp_path / "out"
-    run_notebooks(data=str(tiny_dataset), out=str(out), model=str(finished_run / "04_train"), notebooks="02,03,05")
+    run_notebooks(data=str(tiny_dataset), out=str(out), model=str(finished_run / "04_train"), notebooks="02,03,05,06")
     submission = pd.read_csv(out / "05_inference" / "submission.csv")
     assert submission["ID"].tolist() == ["test-0", "test-1", "test-2"]
     assert validate_submission(out / "05_inference" / "submission.csv", tiny_dataset / "sample_submission.csv") == []
     assert manifest.read_manifest(out / "03_cell_crops" / "64")["configuration"]["crops"]["config"]["size"] == 64
     assert not (out / "04_train").exists()
+    assert (out / "06_explore" / "report.html").is_file()
 
 
 def test_the_runner_and_preprocessing_workers_never_import_tensorflow():

@@ -115,12 +115,16 @@ def test_a_finished_run_is_recognised_wherever_its_workers_ran(finished):
 
 
 def test_other_parameters_are_told_and_never_written_over(finished):
-    run, _, _, out = finished
+    run, source, dataset, out = finished
     changed = Run(run.notebook, run.name, run.parameters | {"shown": 9})
     message = r"02_segmentation is finished .* \(shown was 6, is 9\): take another output root, or .* --force"
     with pytest.raises(ValueError, match=message):
         check_parameters(changed, run.folder(out))
     assert not check(finished, shown=9)
+    source.write_text("other")
+    (dataset.root / "test" / "test-0_red.png").unlink()  # nor if what it was made from has changed as well
+    with pytest.raises(ValueError, match=message):
+        check_parameters(changed, run.folder(out))
 
 
 def test_a_parameter_that_a_newer_notebook_has_is_no_difference(finished):

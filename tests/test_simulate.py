@@ -493,8 +493,9 @@ def test_membrane_reaches_the_outline_where_cytosol_thins_out(patterns):
 
 def test_patterns_that_follow_a_marker(patterns):
     for label, marker in ((6, "yellow"), (10, "red")):
-        for cell, stains, light in patterns[label]:
-            assert np.corrcoef(light[cell.body], getattr(stains, marker)[cell.body])[0, 1] > 0.85
+        pairs = [(light[cell.body], getattr(stains, marker)[cell.body]) for cell, stains, light in patterns[label]]
+        found = [np.corrcoef(*pair)[0, 1] for pair in pairs]
+        assert np.mean(found) > 0.9 and min(found) > 0.85
 
 
 def test_membrane_is_brighter_where_neighbours_touch(patterns):

@@ -74,7 +74,8 @@ def killed_after(number):
     return after
 
 
-@pytest.mark.parametrize(("epochs", "use_ema"), [([1], True), ([2], True), ([4], False), ([1, 2, 3, 4, 5], True)])
+@pytest.mark.parametrize("use_ema", [False, True])
+@pytest.mark.parametrize("epochs", [[1], [2], [4], [1, 2, 3, 4, 5]])
 def test_a_training_that_was_cut_has_the_very_losses_of_an_uninterrupted_one(tmp_path, epochs, use_ema):
     whole = Session(tmp_path / "a", use_ema=use_ema).fit()
     for number in epochs:

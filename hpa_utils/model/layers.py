@@ -48,7 +48,10 @@ class FieldNormalisation(keras.layers.Layer):
 
 
 class RandomChange(keras.layers.Layer):
-    """Base of the layers below, whose `change` treats each crop by itself, in training only, by `amount` at most."""
+    """Base of the layers below, whose `change` treats each crop by itself, in training only, by `amount` at most.
+
+    An amount of 0 changes nothing, and costs nothing.
+    """
 
     def __init__(self, amount: float, seed: int = 0, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
@@ -56,7 +59,7 @@ class RandomChange(keras.layers.Layer):
         self.generator = random.SeedGenerator(seed)
 
     def call(self, crops, training=False):
-        return ops.clip(self.change(ops.cast(crops, "float32")), 0.0, 255.0) if training else crops
+        return ops.clip(self.change(ops.cast(crops, "float32")), 0.0, 255.0) if training and self.amount else crops
 
     def get_config(self):
         return {**super().get_config(), "amount": self.amount, "seed": self.seed}
