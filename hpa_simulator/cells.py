@@ -172,7 +172,8 @@ def _draw_nucleoli(cell):
         return np.zeros(cell.body.shape, np.float32)
     deep = cell.far < -1.6
     few = max(1, cell.n_nuclei)
-    large = draw_dots(cell, deep, few, few + 2, 1.5)
-    small = draw_dots(cell, deep, 1, 4, 1.0)
+    size = cell.rng.uniform(0.65, 1.05)
+    large = draw_dots(cell, deep, few, few + 2, 1.5 * size)
+    small = draw_dots(cell, deep, 1, 4, 1.0 * size)
     ragged = np.maximum(large, small) * (1 + 0.2 * draw_noise(cell, 1))
     return np.clip(ragged, 0, 1) * cell.nucleus

@@ -113,7 +113,7 @@ def _draw_green(rng, cell, stains, row, labels, look, patterns):
             green = green + np.float32(strength) * pattern
             if patterns is not None and cell.number and row[label]:
                 patterns[cell.number, label] = cell.window, pattern
-    return green * draw_grain(cell, look)
+    return green * draw_grain(cell, look, green)
 
 
 def _on_field(window, pattern, margin, size):

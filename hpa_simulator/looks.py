@@ -8,6 +8,7 @@ import numpy as np
 from hpa_simulator.lines import LINES, CellLine, draw_line
 
 OF_LINE = 0.3  # chance that a property of a pattern comes from the cell line, not from the protein
+OF_CELL = 0.2  # deviation of a cell's property from its sample's, as a part of the property's range
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,18 @@ class Look:
     yellow_veil: float
     yellow_nucleus: float
 
-    def properties(self, label: int) -> Callable[[float, float], float]:
+    def properties(self, label: int, cell: np.random.Generator | None = None) -> Callable[[float, float], float]:
         """A function of (low, high) that draws the properties of a pattern: each call the next one, the same for all
-        cells of the sample. Some are those of the cell line.
+        cells of the sample, or, with a cell's generator, near to that. Some are those of the cell line.
         """
         protein, line = (np.random.default_rng([*seed, label]) for seed in (self.seed, (LINES.index(self.line),)))
 
         def between(low: float, high: float) -> float:
             own, common, chance = protein.random(), line.random(), protein.random()
-            return low + (high - low) * (common if chance < OF_LINE else own)
+            part = common if chance < OF_LINE else own
+            if cell is not None:
+                part = 1 - abs(1 - abs(part + OF_CELL * cell.standard_normal()) % 2)
+            return low + (high - low) * part
 
         return between
 

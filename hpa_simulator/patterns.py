@@ -15,9 +15,10 @@ from hpa_simulator.strokes import draw_dots, draw_filaments, draw_noise
 def draw_pattern(label: int, cell: Cell, stains: Stains, look: Look) -> np.ndarray:
     """What green shows of class `label` in a cell: float32 (h, w), 0…1, nothing outside the cell.
 
-    Every class has variants: the numbers that describe one are drawn by `look.properties`, once a sample.
+    Every class has variants: the numbers that describe one are drawn by `look.properties`, for a sample and near to
+    that for each of its cells.
     """
-    light = PATTERNS[label](cell, stains, look.properties(label))
+    light = PATTERNS[label](cell, stains, look.properties(label, cell.rng))
     return np.clip(light, 0, 1).astype(np.float32) * cell.body
 
 
@@ -32,11 +33,13 @@ def draw_unspecific(cell: Cell, stains: Stains, look: Look) -> np.ndarray:
     return (light * cell.body).astype(np.float32)
 
 
-def draw_grain(cell: Cell, look: Look) -> np.ndarray:
-    """Factor on green: antibody lies in clusters of all sizes; float32 (h, w), mean near 1."""
-    clusters = 0.95 * draw_noise(cell, cell.um) + 0.3 * draw_noise(cell, 0.8) + 0.2 * draw_noise(cell, 3)
-    logarithm = np.float32(look.grain) * clusters
-    return np.exp(np.clip(logarithm, -2.5, 2) - np.float32(0.5 * look.grain**2))
+def draw_grain(cell: Cell, look: Look, light: np.ndarray) -> np.ndarray:
+    """Factor on green `light`: antibody lies in clusters of all sizes, and where it is sparse each can be seen; float32
+    (h, w), mean near 1.
+    """
+    clusters = 0.9 * draw_noise(cell, cell.um) + 0.4 * draw_noise(cell, 0.8) + 0.3 * draw_noise(cell, 3)
+    deviation = look.grain * np.clip((0.5 / np.maximum(light, 0.02)) ** 0.35, 0.7, 2)
+    return np.exp(np.clip(deviation * clusters, -2.5, 2) - 0.5 * deviation**2).astype(np.float32)
 
 
 def describe_pattern(label: int) -> str:
@@ -47,7 +50,7 @@ def describe_pattern(label: int) -> str:
 def _draw_nucleoplasm(cell, stains, between):
     """The nucleus filled, smooth to mottled, nucleoli darker or not; the cytosol may be stained faintly."""
     texture = 0.75 + between(0.03, 0.16) * draw_noise(cell, between(0.4, 1.4))
-    return cell.core * texture * (1 - between(0, 0.9) * cell.nucleoli) + between(0, 0.25) * stains.cytosol
+    return cell.core * texture * (1 - between(0, 0.9) * cell.nucleoli) + between(0.05, 0.45) * stains.cytosol
 
 
 def _draw_nuclear_membrane(cell, stains, between):
@@ -61,7 +64,7 @@ def _draw_nucleoli(cell, stains, between):
     """Two to seven bright bodies in the nucleus, filled or brighter at their rims."""
     ring = between(0, 0.5) * np.clip(cell.nucleoli - 0.7, 0, 1) * 2
     bodies = np.clip(cell.nucleoli * between(1.1, 2), 0, 1) * (0.9 + 0.1 * draw_noise(cell, 0.5))
-    return bodies * (1 - ring) + between(0, 0.15) * cell.core + between(0, 0.08) * stains.cytosol
+    return bodies * (1 - ring) + between(0, 0.2) * cell.core + between(0, 0.2) * stains.cytosol
 
 
 def _draw_fibrillar_center(cell, stains, between):
@@ -84,7 +87,7 @@ def _draw_nuclear_bodies(cell, stains, between):
     """Two to fourteen round, clear-cut dots in the nucleus."""
     most = round(between(3, 14))
     inside = (cell.far < -0.8) & (cell.nucleoli < 0.1)
-    dots = draw_dots(cell, inside, most // 3, most, between(0.32, 0.75), spread=0.1)
+    dots = draw_dots(cell, inside, most // 3, most, between(0.28, 0.6), spread=0.1)
     return dots + between(0.03, 0.35) * cell.core + between(0, 0.12) * stains.cytosol
 
 
@@ -147,10 +150,12 @@ def _draw_plasma_membrane(cell, stains, between):
     along = np.clip(0.6 + 0.4 * draw_noise(cell, 6), 0, 1.5) + 0.4 * cell.contact
     line = _ridge(cell.edge - 0.3, between(0.5, 1.5)) * along
     ruffled = np.clip(draw_noise(cell, 2.5) - 0.4, 0, 1) * np.exp(-cell.edge / 2.5)
-    surface = np.clip(cell.edge / between(0.8, 4.5), 0, 1) * (1 - between(0, 0.6) * cell.core)
-    surface = surface * (1 + between(0.02, 0.1) * draw_noise(cell, between(0.6, 3)))
+    central = between(0, 0.5)
+    near = 1 - central + central * np.exp(-np.maximum(cell.far, 0) / between(4, 14))
+    surface = np.clip(cell.edge / between(1, 4.5), 0, 1) * near * (1 - between(0, 0.65) * cell.core)
+    surface = surface * np.maximum(1 + between(0.02, 0.2) * draw_noise(cell, between(0.8, 4)), 0.2)
     folds = _ridge(draw_noise(cell, 5), 0.1) * np.clip(cell.edge, 0, 1)
-    light = between(0.1, 0.8) * line + between(0, 0.6) * ruffled + between(0.3, 0.6) * surface
+    light = between(0, 0.7) * line + between(0, 0.6) * ruffled + between(0.5, 1) * surface
     return light + between(0, 0.35) * folds
 
 
@@ -158,11 +163,11 @@ def _draw_mitochondria(cell, stains, between):
     """Threads, some of them beaded, dense round the nucleus and fewer towards the edge."""
     around = np.exp(-np.maximum(cell.far, 0) / between(1, 4)) * np.where(cell.far > 0.3, 1, between(0.1, 0.5))
     around = around * (cell.edge > 0.9)
-    number, longest = round(between(60, 220)), between(1.5, 6)
+    number, longest = round(between(50, 160)), between(1.5, 6)
     threads = draw_filaments(cell, around, number, 0.8, longest, between(0.25, 0.6), thick=between(0.1, 0.26))
     beads = np.clip(0.75 + between(0.1, 0.45) * draw_noise(cell, 0.6), 0.15, 1.2)
     blurred = cv2.GaussianBlur(threads, (0, 0), 0.9 / cell.um)
-    threads = threads + between(0, 0.5) * (blurred - threads)
+    threads = threads + between(0, 0.3) * (blurred - threads)
     return threads * beads * (1 - between(0, 0.7) * cell.core) + between(0, 0.1) * stains.cytosol
 
 

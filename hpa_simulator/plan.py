@@ -11,7 +11,7 @@ from hpa_utils.labels import N_CLASSES
 SPLITS = ("train", "test")
 COARSE_UM = 0.32  # 512² px of it are the ground of a real 2048² field
 SAMPLE_FIELDS = (0.5, 0.25, 0.12, 0.07, 0.03, 0.03)  # shares of samples of 1…6 fields
-LEAST_SAMPLES = 40  # a small set has smaller samples, so that every class has some
+LEAST_SAMPLES = 60  # a small set has smaller samples, so that every class has some
 OTHER_OPTICS = 0.4  # share of test samples that another microscope photographed: other gain, other scale
 NATIVE_FROM = 1024  # fields of this side or more have the competition's own pixel size
 # Sides of the competition's fields and how many there are of each (train: all; test: the public part).

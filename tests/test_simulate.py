@@ -57,7 +57,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """The label tables of enough fields for every class."""
-    return write_dataset(tmp_path_factory.mktemp("simulated") / "many", 90, 20, 128, seed=6)
+    return write_dataset(tmp_path_factory.mktemp("simulated") / "many", 120, 20, 128, seed=6)
 
 
 def test_files_lie_as_on_kaggle(small):
@@ -422,6 +422,10 @@ def test_fields_of_one_sample_look_alike_and_samples_differ():
     again = looks[0].properties(7)
     assert [again(0, 1) for _ in range(3)] == variants[0].tolist()
     assert (variants.min(axis=0) < 0.1).all() and (variants.max(axis=0) > 0.9).all()
+    rng = np.random.default_rng(0)
+    of_cells = np.array([[draw(0, 1) for _ in range(3)] for draw in (looks[0].properties(7, rng) for _ in range(300))])
+    assert of_cells.min() >= 0 and of_cells.max() <= 1 and (0.08 < of_cells.std(axis=0)).all()
+    assert (abs(np.median(of_cells, axis=0) - variants[0]) < 0.1).all()  # near to their sample's
     of_line = [own[0] for own, look in zip(variants, looks) if look.line.name == "U-2 OS"]
     assert 0.1 < max(of_line.count(value) for value in of_line) / len(of_line) < 0.5  # as all of this line have it
 
@@ -526,6 +530,8 @@ def test_negative_has_no_pattern_but_what_the_antibody_shows_in_any_cell(cells, 
 
 def test_grain_changes_how_fine_green_is_and_hardly_how_bright(cells):
     cell, _, look = cells[0]
-    fine, coarse = (draw_grain(cell, replace(look, grain=grain)) for grain in (0.15, 0.75))
+    light = np.full(cell.body.shape, 0.5, np.float32)
+    fine, coarse = (draw_grain(cell, replace(look, grain=grain), light) for grain in (0.15, 0.75))
     assert fine.mean() == pytest.approx(1, abs=0.1) and coarse.mean() == pytest.approx(1, abs=0.2)
     assert coarse.std() > 3 * fine.std()
+    assert draw_grain(cell, look, light / 5).std() > 1.2 * draw_grain(cell, look, light).std()  # sparse: more of it
