@@ -15,7 +15,7 @@ from hpa_utils import planes
 from hpa_utils.csv_files import read_csv
 from hpa_utils.labels import N_CLASSES, parse_labels
 from hpa_utils.paths import kaggle_folder
-from hpa_utils.settings import read_settings
+from hpa_utils.settings import check_settings, parse_json
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein of interest, nucleus, endoplasmic reticulum
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # in this order, where a channel has several files
@@ -244,7 +244,7 @@ def _settings(root: Path) -> tuple[float, int]:
     path = root / "dataset.json"
     simulated = path.is_file() and b"simulate_version" in path.read_bytes()
     known = SETTINGS | (dict.fromkeys(SIMULATED, object) if simulated else {})
-    found = read_settings(path, known) if path.is_file() else {}
+    found = check_settings(parse_json(path), known, path) if path.is_file() else {}
     pixel_size, bit_depth = found.get("pixel_size_um", PIXEL_SIZE_UM), found.get("bit_depth", 0)
     if not 0.01 <= pixel_size <= 2:
         raise ValueError(f"{path}: pixel_size_um is {pixel_size}; expected 0.01…2 µm a pixel")

@@ -8,11 +8,6 @@ from pathlib import Path
 EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "an object"}
 
 
-def read_settings(path: str | Path, kinds: dict[str, type]) -> dict:
-    """The object in a JSON file, its keys checked by `check_settings`; ValueError names file and key."""
-    return check_settings(parse_json(path), kinds, path)
-
-
 def parse_json(path: str | Path):
     """The value in a JSON file; ValueError names the file."""
     try:

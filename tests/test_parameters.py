@@ -8,7 +8,6 @@ from hpa_utils.running.parameters import (
     describe_parameters,
     parse_assignments,
     read_parameters,
-    read_presets,
     resolve,
 )
 
@@ -89,13 +88,6 @@ def test_a_notebook_is_named_by_its_number_or_its_name(text, notebook):
 def test_a_misspelt_option_is_told_with_the_nearest(tiny_dataset, tmp_path, options, told):
     with pytest.raises(ValueError, match=told):
         plan(open_dataset(tiny_dataset), tmp_path, **options)
-
-
-def test_presets_that_are_no_json_are_told(tmp_path):
-    path = tmp_path / "presets.json"
-    path.write_text('{"a": ')
-    with pytest.raises(ValueError, match="presets.json is no JSON file"):
-        read_presets(path)
 
 
 def test_parameters_are_described_by_their_comments(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpa_utils.settings import check_settings, read_settings
+from hpa_utils.settings import check_settings, parse_json
 
 KINDS = {"pixel_size_um": float, "n_folds": int, "name": str}
 
@@ -11,7 +11,7 @@ KINDS = {"pixel_size_um": float, "n_folds": int, "name": str}
 def test_settings_are_read_whatever_wrote_them(tmp_path, encoding):
     path = tmp_path / "dataset.json"
     path.write_text('{"pixel_size_um": 1, "name": "Zürich"}', encoding=encoding)
-    assert read_settings(path, KINDS) == {"pixel_size_um": 1, "name": "Zürich"}
+    assert check_settings(parse_json(path), KINDS, path) == {"pixel_size_um": 1, "name": "Zürich"}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_is_wrong_is_named(tmp_path, text, message):
     path = tmp_path / "dataset.json"
     path.write_text(text)
     with pytest.raises(ValueError) as caught:
-        read_settings(path, KINDS)
+        check_settings(parse_json(path), KINDS, path)
     assert str(caught.value).startswith(str(path)) and message in str(caught.value)
     assert "\n" not in str(caught.value)
 

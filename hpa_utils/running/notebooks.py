@@ -19,7 +19,7 @@ from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named
 from hpa_utils.running.environment import ALONE, clean_environment, hold
 from hpa_utils.running.execution import NotebookFailed, execute
 from hpa_utils.running.index import write_index
-from hpa_utils.running.parameters import absolute, parse_assignments, read_parameters, read_presets, resolve
+from hpa_utils.running.parameters import absolute, parse_assignments, read_parameters, resolve
 from hpa_utils.running.runs import (
     NOTEBOOKS,
     Run,
@@ -31,7 +31,7 @@ from hpa_utils.running.runs import (
     signature,
     write_plan,
 )
-from hpa_utils.settings import did_you_mean
+from hpa_utils.settings import did_you_mean, parse_json
 
 SOURCES = REPOSITORY / "notebooks"
 
@@ -134,7 +134,7 @@ def preset_runs(
     """
     everywhere = _defaults(SOURCES)
     selected = {name: everywhere[name] for name in names}
-    presets = read_presets(SOURCES / "presets.json")
+    presets = parse_json(SOURCES / "presets.json")
     if preset and preset not in presets:
         raise ValueError(f"no preset {preset}{did_you_mean(preset, presets)}")
     chosen = presets.get(preset, {})

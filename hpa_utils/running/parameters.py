@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jupytext
 
-from hpa_utils.settings import EXPECTED, did_you_mean, parse_json
+from hpa_utils.settings import EXPECTED, did_you_mean
 
 PATHS = ("masks", "model", "extra_outputs", "exclude_seen_in", "hpacellseg_weights")  # parameters that name a place
 
@@ -39,11 +39,6 @@ def _parameters_cell(notebook: str | Path) -> str:
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: expected one cell tagged parameters, found {len(tagged)}")
     return tagged[0].source
-
-
-def read_presets(path: str | Path) -> dict[str, dict]:
-    """Name → preset: assignments, `{"NAME" or "04.NAME": value}`, and lists of runs under the numbers of notebooks."""
-    return parse_json(path)
 
 
 def absolute(path: str) -> str:
