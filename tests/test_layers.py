@@ -4,14 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 from hpa_utils import model
-from hpa_utils.model.layers import blur, resample
+from hpa_utils.model.layers import blur, enlarge
 
 LAYERS = {
     "RandomRightAngles": {},
-    "RandomTurn": {"amount": 180},
     "RandomScale": {"amount": 0.2},
     "RandomBrightness": {"amount": 0.4},
     "RandomBlur": {"amount": 1.5},
@@ -38,11 +36,6 @@ def round_cells(number=4, side=32, radius=10):
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     disk = rows**2 + columns**2 <= radius**2
     return np.tile(disk[None, ..., None] * np.array([60, 80, 100, 120], np.float32), (number, 1, 1, 1))
-
-
-def turned(crops, angle=0.0, enlargement=1.0):
-    each = np.ones((len(crops), 1, 1, 1), np.float32)
-    return np.asarray(resample(crops, ops.convert_to_tensor(angle * each), ops.convert_to_tensor(enlargement * each)))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +102,7 @@ def test_xla_computes_the_same_as_without_it():
     normalise = model.FieldNormalisation()
     for function in (
         lambda crops: normalise(crops, percentiles),
-        lambda crops: resample(crops, 0.3 * each, 1.2 * each),
+        lambda crops: enlarge(crops, 1.2 * each),
         lambda crops: blur(crops, 1.5 * each, radius=3),
     ):
         found = tf.function(function, jit_compile=True)(crops)
@@ -150,30 +143,22 @@ def test_green_stands_where_a_channel_is_not_shown():
         model.Channels("cyan")
 
 
-def test_a_turn_by_a_right_angle_is_exact():
-    crops = np.random.default_rng(0).uniform(0, 255, (2, 5, 5, 4)).astype(np.float32)
-    np.testing.assert_allclose(turned(crops, np.pi / 2), np.rot90(crops, 1, axes=(1, 2)), atol=1e-2)
-    np.testing.assert_allclose(turned(crops), crops, atol=1e-3)
+def test_enlarging_twice_shows_the_middle_with_rows_and_columns_between():
+    crop = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    found = np.asarray(enlarge(crop, np.full((1, 1, 1, 1), 2, np.float32)))[0, ..., 0]
+    rows = np.array([0.75, 1.25, 1.75, 2.25])
+    np.testing.assert_allclose(found, 4 * rows[:, None] + rows, atol=1e-4)
 
 
-def test_a_turn_keeps_the_light_of_a_cell_and_cuts_off_what_leaves_the_square():
-    crops = round_cells()
-    found = changed("RandomTurn", crops)
-    np.testing.assert_allclose(found.sum(axis=(1, 2)), crops.sum(axis=(1, 2)), rtol=0.02)
-    assert turned(np.ones((1, 9, 9, 4), np.float32), np.pi / 4)[0, 0, 0].max() == 0
-
-
-def test_a_turn_stays_within_its_range():
-    line = np.zeros((100, 33, 33, 4), np.float32)
-    line[:, 16] = 100  # a horizontal line; its end rises by 16 px × the tangent of the angle
-    found = changed("RandomTurn", line, amount=20)[..., 0]
-    heights = np.abs((found[:, :, 31] * np.arange(33)).sum(axis=1) / found[:, :, 31].sum(axis=1) - 16) / 15
-    assert 15 < np.degrees(np.arctan(heights.max())) < 21
+def test_a_cell_made_smaller_keeps_its_place_and_black_comes_in():
+    crops = np.full((1, 9, 9, 4), 100, np.float32)
+    found = np.asarray(enlarge(crops, np.full((1, 1, 1, 1), 0.5, np.float32)))[0, ..., 0]
+    assert (found[2:7, 2:7] == 100).all() and (found[0] == 0).all() and (found[:, 8] == 0).all()
 
 
 def test_a_cell_enlarged_by_half_has_two_and_a_quarter_times_its_area():
     crops = round_cells(radius=8)
-    areas = turned(crops, enlargement=1.5).sum(axis=(1, 2)) / crops.sum(axis=(1, 2))
+    areas = np.asarray(enlarge(crops, np.full((4, 1, 1, 1), 1.5, np.float32))).sum(axis=(1, 2)) / crops.sum(axis=(1, 2))
     np.testing.assert_allclose(areas, 2.25, rtol=0.03)
 
 

@@ -26,5 +26,4 @@ from hpa_utils.model.layers import (
     RandomBrightness,
     RandomRightAngles,
     RandomScale,
-    RandomTurn,
 )

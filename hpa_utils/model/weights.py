@@ -14,15 +14,6 @@ from hpa_utils.manifest import digest
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-_LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_PARTS = {
-    "expand_conv": "_expand_conv",
-    "expand_bn": "_bn0",
-    "dwconv": "_depthwise_conv",
-    "bn": "_bn1",
-    "project_conv": "_project_conv",
-    "project_bn": "_bn2",
-}
 
 
 def lite0_path() -> Path:
@@ -69,10 +60,11 @@ def load_lite0(backbone: keras.Model) -> dict:
     Returns `name` and `sha256` of what was loaded, for ``config.json``.
     """
     path = lite0_path()
-    tensors = read_torch_file(path, LITE0_SHA256)
-    for layer in backbone.layers:
+    tensors = read_torch_file(path, LITE0_SHA256).items()
+    in_order = iter([values for name, values in tensors if not name.endswith("num_batches_tracked")])
+    for layer in backbone.layers:  # the file has them in the same order, kernel before bias, scale, mean, variance
         if layer.weights:
-            set_weights(layer, _lite0_weights(layer, tensors))
+            set_weights(layer, [_in_keras_order(layer, next(in_order)) for _ in layer.weights])
     return {"name": path.name, "sha256": LITE0_SHA256}
 
 
@@ -148,29 +140,9 @@ def _as_array(tensor: tuple) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(values, size, [step * item for step in stride], writeable=False).copy()
 
 
-def _lite0_weights(layer: keras.Layer, tensors: dict) -> list[np.ndarray]:
-    """A Keras layer's weights from the PyTorch tensors of its counterpart."""
-    name = _torch_name(layer.name)
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
-    if isinstance(layer, keras.layers.Dense):
-        return [tensors[f"{name}.weight"].T, tensors[f"{name}.bias"]]
-    kernel = tensors[f"{name}.weight"]  # PyTorch: (out, in, h, w); depthwise: (channels, 1, h, w)
-    order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
-    return [kernel.transpose(order)]
-
-
-def _torch_name(name: str) -> str:
-    """``block2b_expand_conv`` → ``_blocks.2._expand_conv``: PyTorch counts all blocks from 0."""
-    outside = {
-        "stem_conv": "_conv_stem",
-        "stem_bn": "_bn0",
-        "top_conv": "_conv_head",
-        "top_bn": "_bn1",
-        "predictions": "_fc",
-    }
-    if name in outside:
-        return outside[name]
-    block, _, part = name.partition("_")
-    number = sum(_LITE0_REPEATS[: int(block[5]) - 1]) + "abcd".index(block[6])
-    return f"_blocks.{number}.{_LITE0_PARTS[part]}"
+def _in_keras_order(layer: keras.Layer, values: np.ndarray) -> np.ndarray:
+    """A PyTorch tensor with its axes as a Keras layer has them: input channels before those of the output."""
+    if values.ndim != 4:
+        return values.T
+    # PyTorch: (out, in, h, w); depthwise: (channels, 1, h, w)
+    return values.transpose((2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0))
