@@ -83,7 +83,8 @@ def train_hours(run, speed: float) -> float:
     drawn, is_field = own["steps_per_epoch"] * own["batch_size"], own["crops"] == "field"
     watched = FIELDS / own["n_folds"] * (1 if is_field else 4) * (own["epochs"] + 1)
     out_of_fold = (FIELDS if is_field else CELLS) / own["n_folds"]
-    forward = drawn + watched + out_of_fold  # the head's epoch trains nothing else
+    softened = CELLS if own["soft_share"] and own["training_round"] == 1 and not is_field else 0
+    forward = drawn + watched + softened + out_of_fold  # the head's epoch trains nothing else
     return (own["epochs"] * drawn / speed + forward / (FORWARD * speed)) / 3600
 
 

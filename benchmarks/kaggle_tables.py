@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from hpa_utils import blending, inference, manifest, model_folders, prediction, scoring, tables, weak_labels
 from hpa_utils.batches import CellBatches, rare_weights
+from hpa_utils.blending import GRADED
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.crops import INDEX, CropConfig, encode_crop
 from hpa_utils.labels import N_CLASSES
@@ -108,16 +109,17 @@ def train(out: Path) -> None:
     with timed("scores out of fold read, and soft labels"):
         inherited = labels[crops.field].astype(np.float32)
         scores = model_folders.out_of_fold(out, "b0", 1, FOLDS, crops, cells)
-        of_field = prediction.sigmoid(prediction.field_mean(prediction.logit(scores), crops.field))
-        targets = weak_labels.soft_labels(inherited, scores * of_field)
+        own = prediction.logit(scores)
+        evidence = own + 0.5 * prediction.field_mean(own, crops.field)
+        targets = weak_labels.soft_labels(inherited, evidence, GRADED.share)
     with timed("grades of no cell, spindle candidates"):
         weak_labels.graded_cells(out, cells, fields)
         found = [crops.find(table) for table in weak_labels.spindle_cells(cells, fields)]
-        targets, preferred = weak_labels.mark_spindles(targets, inherited, *found)
+        targets = weak_labels.mark_spindles(targets, inherited, *found)
     with timed("a batch of 256 drawn"):
         learned = np.flatnonzero(fold_of != 0)
         weights = rare_weights(labels[learned], 4)
-        CellBatches(crops, percentiles, targets, learned, 256, 320, 0, weights, preferred).draw(0)
+        CellBatches(crops, percentiles, targets, learned, 256, 320, 0, weights, found[0]).draw(0)
     with timed("scores of a fold written"):
         rows = np.flatnonzero(np.isin(crops.field, np.flatnonzero(fold_of == 0)))
         table = crops.keys().iloc[rows].assign(**dict(zip(tables.CELL_COLUMNS, scores[rows].T)))

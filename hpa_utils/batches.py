@@ -19,8 +19,8 @@ class CellBatches(keras.utils.PyDataset):
     `percentiles`, float32 (F, 4 channels, 4 of p1, p50, p99, p99.9), are of the fields of `crops.image_ids`; `targets`,
     float32 (n, 19) in 0…1, have a row a cell of the crop set, −1 where a class is to be ignored; `fields` are the
     numbers of the fields to draw from, `batch_size` the cells a step, `steps` those of an epoch. `weights` say how
-    often each of `fields` comes, relative to the others; `preferred`, bool (n,), which cells are drawn instead of the
-    others of their field. The attribute `epoch` is set by `training.Checkpoint` when an epoch begins.
+    often each of `fields` comes, relative to the others; `preferred` are numbers of cells, drawn instead of the others
+    of their field. The attribute `epoch` is set by `training.Checkpoint` when an epoch begins.
 
     An item is ``((crops uint8 (B, S, S, 4), percentiles float32 (B, 4, 4)), targets float32 (B, 19))``.
     """
@@ -35,7 +35,7 @@ class CellBatches(keras.utils.PyDataset):
         steps: int,
         seed: int,
         weights: np.ndarray | None = None,
-        preferred: np.ndarray | None = None,
+        preferred: np.ndarray = (),
     ):
         super().__init__()
         if not len(fields):
@@ -43,9 +43,9 @@ class CellBatches(keras.utils.PyDataset):
         self.crops, self.percentiles, self.targets, self.epoch = crops, percentiles, targets, 0
         self.fields, self.weights = np.asarray(fields), weights
         self.batch_size, self.steps, self.seed = batch_size, steps, seed
-        preferred = np.zeros(len(crops), bool) if preferred is None else preferred
-        order = np.lexsort((~preferred, crops.field))  # the cells of each field together, preferred ones first
-        self._order, self._n_preferred = order, np.bincount(crops.field[preferred], minlength=len(crops.image_ids))
+        first = np.isin(np.arange(len(crops)), preferred)
+        order = np.lexsort((~first, crops.field))  # the cells of each field together, preferred ones first
+        self._order, self._n_preferred = order, np.bincount(crops.field[first], minlength=len(crops.image_ids))
         self._start = np.searchsorted(crops.field[order], np.arange(len(crops.image_ids) + 1))
         self._permutation = functools.lru_cache(maxsize=4)(self._draw_permutation)
 

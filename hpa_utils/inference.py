@@ -102,7 +102,6 @@ def predict_part(
     key = manifest.digest([manifest.FORMAT, part.key, made_from, view])
     if reuse and tables.part_key(path) == key:
         return tables.read_part(path).to_numpy(np.float32)
-    cells = np.arange(len(part.crops))
-    probabilities = sigmoid(predict_logits(network, part.crops, part.percentiles, cells, view=view)).astype(np.float32)
+    probabilities = sigmoid(predict_logits(network, part.crops, part.percentiles, view=view)).astype(np.float32)
     tables.write_table(path, pd.DataFrame(probabilities, columns=tables.CELL_COLUMNS), {"key": key})
     return probabilities

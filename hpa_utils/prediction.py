@@ -44,15 +44,16 @@ def predict_logits(
     network: keras.Model,
     crops: CropSet,
     percentiles: np.ndarray,
-    cells: np.ndarray,
+    cells: np.ndarray | None = None,
     batch_size: int = 64,
     view: int = 0,
 ) -> np.ndarray:
-    """Logits of the cells with these numbers in a crop set, float32 (len(cells), 19), of one view (`turn`) of them.
+    """Logits of the cells with these numbers in a crop set, or of all, float32 (n, 19), of one view (`turn`) of them.
 
     The network takes crops (N, S, S, 4) in 0…255 and percentiles (N, 4, 4) of their fields, and gives logits (N, 19);
     `percentiles` are float32 (F, 4, 4), of the fields of `crops.image_ids`.
     """
+    cells = np.arange(len(crops)) if cells is None else cells
     if not len(cells):
         return np.zeros((0, network.output_shape[-1]), np.float32)
     batches = _InOrder(crops, percentiles, cells, min(batch_size, len(cells)), view)

@@ -7,16 +7,17 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import average_precision_score
 
 from hpa_utils.batches import CellBatches
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 from hpa_utils.paths import atomic_write
 from hpa_utils.prediction import predict_logits
+from hpa_utils.scoring import ranking_scores
 
 HALF_PRECISION = (7, 0)  # compute capability from which NVIDIA's GPUs are faster in float16: a T4 has 7.5
 
@@ -75,9 +76,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.deadline, self.phase, self.stopped = deadline or float("inf"), "", False
         self.ends = dict(zip(phases, np.cumsum(list(phases.values())).tolist()))
         self.saved = _read_state(self.path, key)
-        self.history, self.closed = [], []
+        self.history, self.closed, self.made = [], [], {}
         if self.saved:
-            self.history, self.closed = self.saved["history"], self.saved["closed"]
+            self.history, self.closed, self.made = self.saved["history"], self.saved["closed"], self.saved["made"]
             print(f"goes on after epoch {self.history[-1]['epoch']} of {sum(phases.values())}", flush=True)
 
     @property
@@ -91,16 +92,22 @@ class Checkpoint(keras.callbacks.Callback):
         Returns the `initial_epoch` for `fit`: that after the phase's last if it is over already.
         """
         self.set_model(model)
+        model.optimizer.build(model.trainable_variables)  # within `fit` it would have the step traced twice
         self.phase, rows = phase, self._rows(phase)
         if self.saved and (self.saved["phase"] == phase or not rows):
             if self.saved["phase"] == phase:
-                model.optimizer.build(model.trainable_variables)
                 _assign(model.optimizer.variables, self.saved["optimizer"])
             _assign(model.variables, self.saved["model"])
             self.saved = {}
         if phase not in self.closed and self._is_over():
             self._close()  # cut between its last epoch and its end
         return self.ends[phase] - self.phases[phase] + len(rows)
+
+    def once(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """An array that is made once in a training, such as scores between two phases, and saved with its state."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.epoch, self.begun = epoch, time.monotonic()
@@ -151,8 +158,10 @@ class Checkpoint(keras.callbacks.Callback):
                     "before is kept. Lower the learning rate, or train in float32"
                 )
         told = {"key": self.key, "phase": self.phase, "history": self.history, "closed": self.closed}
+        told["made"] = list(self.made)
         told |= {name: len(part) for name, part in values.items()}
         arrays = {f"{name}{number}": value for name, part in values.items() for number, value in enumerate(part)}
+        arrays |= {f"made {name}": value for name, value in self.made.items()}
         with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
             np.savez(file, told=np.array(json.dumps(told)), **arrays)
 
@@ -184,7 +193,8 @@ class Validation(keras.callbacks.Callback):
         with averaged_weights(self.model):
             logits = predict_logits(*self.given)
         logs["val_loss"] = float(np.mean(self.loss(self.labels, logits)))
-        logs["val_ap"] = mean_ap(self.labels, logits) if np.isfinite(logits).all() else float("nan")
+        scores = ranking_scores(self.labels, logits) if np.isfinite(logits).all() else {}
+        logs["val_ap"] = scores.get("mean_average_precision") or float("nan")
 
 
 def watched_cells(crops: CropSet, fields: np.ndarray, also: np.ndarray, most: int = 4) -> np.ndarray:
@@ -207,16 +217,6 @@ def averaged_weights(model: keras.Model):
         yield
     finally:
         _assign(model.trainable_variables, kept)
-
-
-def mean_ap(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean average precision over the classes that have both kinds, NaN without any; labels −1 are left out."""
-    values = []
-    for own, score in zip(labels.T, scores.T):
-        known = own >= 0
-        if len(np.unique(own[known])) == 2:
-            values.append(average_precision_score(own[known], score[known]))
-    return float(np.mean(values)) if values else float("nan")
 
 
 def _sources(module) -> list[str]:
@@ -252,6 +252,7 @@ def _read_state(path: Path, key: str) -> dict:
             state = json.loads(str(file["told"]))
             for name in ("model", "optimizer"):
                 state[name] = [file[f"{name}{number}"] for number in range(state[name])]
+            state["made"] = {name: file[f"made {name}"] for name in state["made"]}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         print(f"the saved state cannot be read ({error}): the training starts anew", flush=True)
         return {}

@@ -11,9 +11,10 @@
 # %% [markdown]
 # # 4 · Learning cells from field labels
 #
-# One network with 19 outputs looks at one cell at a time. In the first round each cell inherits the labels of its field
-# of view: wrong for many cells, but never a class that no cell of the field could have. In a second round each learns
-# soft labels, made from the scores of models that had not seen its field.
+# One network with 19 outputs looks at one cell at a time. At first each cell inherits the labels of its field of view:
+# wrong for many cells, but never a class that no cell of the field could have. Half way the network scores all cells,
+# and from then on each learns soft labels: those of its field, as far as it looks like cells that show them. In a
+# second round soft labels come from models that had not seen the field.
 #
 # This notebook trains **one** model, of one fold, in one round. `python -m hpa_utils run --folds 0,1 --rounds 2` runs
 # it once a model. With several GPUs, or with `HPA_DEVICES=2`, models are trained side by side, a process each.
@@ -44,6 +45,7 @@ teacher: str = ""  # name of the model whose round before gives the soft labels;
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
 channels: str = ""  # what the network sees, such as "green,blue"; empty: all four
 epochs: int = 20  # with the backbone trained
+soft_share: float = 0.5  # of these epochs, the last ones: labels softened by what the network has learned; 0: none
 steps_per_epoch: int = 0  # 0: a pass over the fields, and at least 40
 batch_size: int = 32  # cells a step, each of another field
 blur: float = 0.0  # standard deviation, px of a crop, of the strongest blur in training; 0: none
@@ -86,39 +88,47 @@ learned, held_out = np.flatnonzero((fold_of != fold) | (fold < 0)), np.flatnonze
 display(pd.DataFrame(labels).groupby(fold_of).sum().rename_axis("fold").rename_axis("fields of class", axis=1).T)
 
 # %% [markdown]
-# ## What each cell is to learn
-# The labels of its field. From the second round on they are softened: how probably a cell shows each label of its
-# field, by its own score and its field's, so that over all cells the mean is the share in which experts saw the class.
-# Class 18 is the chance that a cell shows none of them (docs/weak_labels.md).
+# ## What is known of single cells
+# People graded some cells of some data sets. A field labelled Mitotic spindle has one or two dividing cells, found
+# without labels by their nucleus and shape: these candidates are to look at, and with `use_spindles` they alone carry
+# the label and are drawn first. Nobody graded whole fields.
 
 # %%
-inherited = targets = labels[cells.field].astype(np.float32)
-if training_round > 1:
-    scores = model_folders.out_of_fold(root, teacher or name, training_round - 1, n_folds, cells, cell_table)
-    own = prediction.logit(scores)
-    evidence = own + 0.5 * prediction.field_mean(own, cells.field)
-    targets = weak_labels.soft_labels(inherited, evidence, GRADED.share)
-    shares = weak_labels.shown_shares(inherited, targets)
-    display(shares.round(2).T, plots.soft_label_shares(shares))
-
-# %% [markdown]
-# What people graded takes the place of what was inherited. A field labelled Mitotic spindle has one or two dividing
-# cells, found without labels by their nucleus and shape: these candidates are to look at, and with `use_spindles` they
-# alone carry the label and are drawn first. Nobody graded whole fields.
-
-# %%
-use_cell_grades, use_spindles = True, rare_draws > 1
+inherited = labels[cells.field].astype(np.float32)
 grades, unmatched = weak_labels.graded_cells(dataset.root, cell_table[: 0 if cells.whole else None], fields)
 lost = (unmatched["image_id"] + ": " + unmatched["reason"]).unique()
 print(f"{len(grades)} grades of these cells, {len(unmatched)} that match none of them", *lost[:10], sep="\n")
 graded_rows = cells.find(grades)
-if use_cell_grades:
-    targets = weak_labels.use_grades(targets, graded_rows, grades)
 candidates, similar = weak_labels.spindle_cells(cell_table, fields)
+carrying = cells.find(candidates)
 display(plots.spindle_sheet(cells, candidates.sort_values("score", ascending=False)))
-weights, preferred = rare_weights(labels[learned], rare_draws), None
-if use_spindles:
-    targets, preferred = weak_labels.mark_spindles(targets, inherited, cells.find(candidates), cells.find(similar))
+
+# %% [markdown]
+# ## What each cell is to learn
+# The labels of its field. They are softened by log odds, a network's for each cell: how probably a cell shows each
+# label of its field, by its own score and its field's, so that over all cells the mean is the share in which experts
+# saw the class. Class 18 is the chance that a cell shows none of them (docs/weak_labels.md). What people graded takes
+# the place of what was inherited.
+
+# %%
+use_cell_grades, use_spindles = True, rare_draws > 1
+
+
+def cell_labels(own=None):
+    """What cells are to learn, (n, 19): the labels of their fields, softened where there are log odds of cells."""
+    known = inherited
+    if own is not None:
+        evidence = own + 0.5 * prediction.field_mean(own, cells.field)
+        known = weak_labels.soft_labels(inherited, evidence, GRADED.share)
+        shares = weak_labels.shown_shares(inherited, known)
+        display(shares.round(2).T, plots.soft_label_shares(shares))
+    if use_cell_grades:
+        known = weak_labels.use_grades(known, graded_rows, grades)
+    return weak_labels.mark_spindles(known, inherited, carrying, cells.find(similar)) if use_spindles else known
+
+
+before = (root, teacher or name, training_round - 1, n_folds, cells, cell_table)
+targets = cell_labels(prediction.logit(model_folders.out_of_fold(*before)) if training_round > 1 else None)
 
 # %% [markdown]
 # ## The network
@@ -155,8 +165,8 @@ trained = keras.Model(network.input, network([augmentation(network.input[0]), ne
 
 # %% [markdown]
 # ## Loss, learning rate, phases
-# The new head is trained first, alone; then all of the backbone at a lower rate. What is kept is a moving average of
-# the weights over the last tenth or so of the steps.
+# The new head is trained first, alone; then all of the backbone at a lower rate, with the labels of the fields and, in
+# the first round, with soft ones. What is kept of each phase is a moving average of the weights over its last steps.
 
 
 # %%
@@ -174,18 +184,21 @@ def compile_phase(share, learning_rate, steps):
     warm_up = max(1, steps // 10)
     warm = {"initial_learning_rate": learning_rate / 10, "warmup_target": learning_rate, "warmup_steps": warm_up}
     schedule = keras.optimizers.schedules.CosineDecay(decay_steps=max(1, steps - warm_up), alpha=0.01, **warm)
-    average = {"use_ema": True, "ema_momentum": max(0.0, 1 - 10 / steps)}
+    average = {"use_ema": True, "ema_momentum": 1 - 10 / max(10, steps)}
     trained.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-2, global_clipnorm=1.0, **average), label_loss)
 
 
 steps = steps_per_epoch or max(40, -(-len(learned) // batch_size))
-phases = {"head": (2, 0.0, 1e-3), "fine_tune": (epochs, 1.0, 4e-4)}  # epochs, share of the backbone, rate
+softened = int(epochs * soft_share) if training_round == 1 and not cells.whole else 0
+phases = {"head": (2, 0.0, 1e-3), "fine_tune": (epochs - softened, 1.0, 4e-4)}  # epochs, share of the backbone, rate
+phases |= {"soft_labels": (softened, 1.0, 4e-4)} if softened else {}
 
 # %% [markdown]
 # ## A batch as the network gets it
 
 # %%
-batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, weights, preferred)
+weights, first = rare_weights(labels[learned], rare_draws), carrying[: None if use_spindles else 0]
+batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, weights, first)
 (shown, brightness), learning = batches[0]
 changed = model.FieldNormalisation()(augmentation(shown[:16], training=True), brightness[:16])
 titles, widths_um = [plots.names_of(row > 0) for row in learning[:16]], cells.size * cells.um_per_px[batches.draw(0)]
@@ -199,25 +212,26 @@ display(plots.batch_sheet(ops.convert_to_numpy(changed), titles, widths_um))
 manifest.begin(stage)
 given = {"crop set": crop_set, "fold": fold, "batch_size": batch_size, "steps": steps, "seed": seed, "phases": phases}
 key = training.recipe_key(given, pretrained, trained, targets, learned, cells.cell_id)
-lengths = {phase: length for phase, (length, *_) in phases.items()}
-checkpoint = training.Checkpoint(stage / "state.npz", key, batches, lengths, deadline)
-callbacks = [checkpoint]
-if len(held_out):
-    seen = weak_labels.visible(len(cells), graded_rows, grades)
-    watched = training.watched_cells(cells, held_out, np.flatnonzero((seen >= 0).any(axis=1)))
-    known = np.where(seen >= 0, seen, inherited)[watched]
-    callbacks = [training.Validation(network, cells, percentiles, watched, known, label_loss), checkpoint]
+checkpoint = training.Checkpoint(stage / "state.npz", key, batches, {p: own[0] for p, own in phases.items()}, deadline)
+seen = weak_labels.visible(len(cells), graded_rows, grades)
+watched = training.watched_cells(cells, held_out, np.flatnonzero((seen >= 0).any(axis=1)))
+known = np.where(seen >= 0, seen, inherited)[watched]
+validation = training.Validation(network, cells, percentiles, watched, known, label_loss)
+callbacks = [validation, checkpoint] if len(held_out) else [checkpoint]
 
 # %%
 for phase, (length, share, learning_rate) in phases.items():
     compile_phase(share, learning_rate, length * steps)
     begun, end = checkpoint.begin(trained, phase), checkpoint.ends[phase]
     if begun < end and not checkpoint.stopped:
+        if phase == "soft_labels":
+            own = checkpoint.once("logits", lambda: prediction.predict_logits(network, cells, percentiles))
+            batches.targets = cell_labels(own)
         trained.fit(batches, initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
 
 # %% tags=["cover"]
 history = pd.DataFrame(checkpoint.history)
-display(plots.learning_curves(history, sum(lengths.values())))
+display(plots.learning_curves(history, sum(checkpoint.phases.values())))
 
 # %% [markdown]
 # ## Scores out of fold
@@ -228,14 +242,7 @@ display(plots.learning_curves(history, sum(lengths.values())))
 rows = np.flatnonzero(np.isin(cells.field, held_out))
 probabilities = prediction.sigmoid(prediction.predict_logits(network, cells, percentiles, rows)).astype(np.float32)
 oof = cells.keys().iloc[rows].assign(**dict(zip(tables.CELL_COLUMNS, probabilities.T)))
-_, first = np.unique(cells.field[rows], return_index=True)
-ranked = {"fields": (inherited[rows][first], prediction.field_mean(probabilities, cells.field[rows])[first])}
-if dataset.truth_path("train") and not cells.whole:
-    truth = scoring.read_truth(dataset.truth_path("train"))
-    ranked["cells, by truth"] = scoring.truth_labels(truth, oof.merge(cell_table, "left"), fields), probabilities
-if len(grades):
-    ranked["cells, by people"] = weak_labels.visible(len(cells), graded_rows, grades)[rows], probabilities
-scores = {title: scoring.ranking_scores(*pair) for title, pair in ranked.items()} if len(rows) else {}
+scores = scoring.held_out_scores(oof, cell_table, fields, dataset.truth_path("train"), seen[rows])
 for title, found in scores.items():
     display(plots.class_scores(found, f"{title}, out of fold"))
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import box, truth_table
 
 from hpa_utils import masks
-from hpa_utils.scoring import confident_mistakes, ranking_scores, truth_labels
+from hpa_utils.scoring import confident_mistakes, held_out_scores, ranking_scores, truth_labels
 from hpa_utils.tables import CELL_COLUMNS
 
 NUCLEOLI, GOLGI, CYTOSOL, NEGATIVE = 2, 7, 16, 18
@@ -71,6 +71,18 @@ def test_no_rows_no_scores():
     scores = ranking_scores(np.zeros((0, 19), int), np.zeros((0, 19)))
     assert scores["mean_average_precision"] is scores["mean_roc_auc"] is scores["mean_chance"] is None
     assert set(scores["average_precision"].values()) == {None}
+
+
+def test_held_out_scores_rank_fields_by_the_mean_of_their_cells_and_cells_by_what_people_saw():
+    fields = pd.DataFrame({"image_id": ["b", "a"], "labels": [vector(GOLGI), vector()]})
+    oof = score_table({"a": [{GOLGI: 0.1}, {GOLGI: 0.7}], "b": [{GOLGI: 0.6}]})
+    seen = np.full((3, 19), -1)
+    assert list(held_out_scores(oof, cell_table(), fields, None, seen)) == ["fields"]
+    seen[:, GOLGI] = [0, 1, 0]
+    scores = held_out_scores(oof, cell_table(), fields, None, seen)
+    assert scores["fields"]["roc_auc"][str(GOLGI)] == 1  # 0.6 above (0.1 + 0.7) / 2
+    assert scores["cells, by people"]["roc_auc"][str(GOLGI)] == 1
+    assert held_out_scores(oof[:0], cell_table(), fields, None, seen[:0]) == {}
 
 
 def test_a_cell_takes_all_labels_of_the_true_cell_it_overlaps_most():

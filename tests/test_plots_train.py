@@ -42,23 +42,23 @@ def test_curves_without_validation_have_no_panel_of_it():
     assert titles(drawn(plots.learning_curves(unscored))) == ["Loss"]
 
 
-def test_curves_mark_the_best_epoch_and_shade_the_head_phase():
+def test_curves_mark_the_best_epoch_and_name_the_phases():
     figure = drawn(plots.learning_curves(history(4, head=2, val_loss=1.1, val_ap=[0.1, 0.2, 0.6, 0.5]), planned=4))
     loss, score = figure.axes
     training, validation, best_here = loss.lines
     assert training.get_color() != validation.get_color() and best_here.get_xdata() == [3, 3]
     best = score.lines[1]
     assert best.get_xdata() == [3] and best.get_ydata() == [0.6]
-    (shade,) = loss.patches
-    assert shade.get_x() == 0.5 and shade.get_x() + shade.get_width() == 2.5
+    assert [(shade.get_x(), shade.get_width()) for shade in loss.patches] == [(0.5, 2), (2.5, 2)]
+    assert [(text.get_text(), text.get_position()[0]) for text in loss.texts] == [("head", 0.6), ("fine tune", 2.6)]
 
 
-def test_curves_say_when_the_end_is_worse_than_the_best_and_when_training_stopped_early():
+def test_curves_say_how_much_better_the_best_epoch_was_and_when_training_stopped_early():
     worse = plots.learning_curves(history(4, val_loss=1.1, val_ap=[0.1, 0.2, 0.6, 0.5]), planned=9)
-    assert worse.get_suptitle() == "Epoch 4 is worse on held-out cells than epoch 3: 0.500 after 0.600."
+    assert worse.get_suptitle() == "Held-out cells: 0.500 at the end, 0.600 at best."
     assert "stopped early: epoch 4 of 9" in [text.get_text() for text in worse.legends[0].get_texts()]
     best = plots.learning_curves(history(2, val_loss=1.1, val_ap=[0.1, 0.2]), planned=2)
-    assert best.get_suptitle() == "The score of held-out cells is best at the end: 0.200."
+    assert best.get_suptitle() == "Held-out cells: 0.200 at the end, 0.200 at best."
     assert not [text for text in best.legends[0].get_texts() if "stopped" in text.get_text()]
 
 

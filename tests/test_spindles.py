@@ -91,11 +91,10 @@ def test_a_whole_field_carries_its_label_and_has_no_nucleus_to_look_at():
     assert carrying["image_id"].tolist() == ["field-1"] and ignored.empty
 
 
-def test_candidates_alone_carry_the_label_and_are_preferred_and_likely_cells_are_ignored():
+def test_candidates_alone_carry_the_label_and_likely_cells_are_ignored():
     inherited = np.zeros((5, 19), np.float32)
     inherited[:3, [11, 16]] = 1  # three cells of a field with spindles, two of another
     targets = inherited * 0.75
-    marked, preferred = mark_spindles(targets, inherited, np.array([1]), np.array([4]))
+    marked = mark_spindles(targets, inherited, np.array([1]), np.array([4]))
     assert marked[:, 11].tolist() == [-1, 1, -1, 0, -1]
-    assert preferred.tolist() == [False, True, False, False, False]
     assert (marked[:, 16] == targets[:, 16]).all() and (targets[:3, 11] == 0.75).all()

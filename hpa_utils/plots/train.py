@@ -12,7 +12,7 @@ from hpa_utils.plots.pictures import names_of
 
 
 def learning_curves(history: pd.DataFrame, planned: int = 0):
-    """Loss of training and validation, and the validation score, the best epoch marked; the head phase shaded.
+    """Loss of training and validation, and the validation score, the best epoch marked; the phases named.
 
     `history` has `epoch`, `phase`, `loss` and, where fields are held out, `val_loss`, `val_ap` (`training.Checkpoint`).
     Where it ends before the `planned` epochs, that is marked, too.
@@ -24,22 +24,22 @@ def learning_curves(history: pd.DataFrame, planned: int = 0):
     axes[0].set(ylabel="loss", title="Loss")
     if validated:
         best, end = history.loc[history["val_ap"].idxmax()], history["val_ap"].iloc[-1]
-        epoch, text = int(best["epoch"]), f"The score of held-out cells is best at the end: {end:.3f}."
-        if end < best["val_ap"]:
-            text = f"Epoch {last} is worse on held-out cells than epoch {epoch}: {end:.3f} after {best['val_ap']:.3f}."
+        epoch, text = int(best["epoch"]), f"Held-out cells: {end:.3f} at the end, {best['val_ap']:.3f} at best."
         axes[0].plot(history["epoch"], history["val_loss"], "--", color=pic.VERMILION, label="validation")
         axes[1].plot(history["epoch"], history["val_ap"], "--", color=pic.VERMILION, label="validation")
         axes[1].plot(epoch, best["val_ap"], "*", color=pic.VERMILION, markersize=12, label=f"best: epoch {epoch}")
         axes[1].set(ylabel="mean average precision", title="Score of held-out cells")
         axes[0].axvline(epoch, color="0.5", linewidth=1, linestyle=":", label=f"best: epoch {epoch}")
         figure.suptitle(text, fontsize=10)
-    head = history.loc[history["phase"] == history["phase"].iloc[0], "epoch"].max()
+    phases = history.groupby("phase", sort=False)["epoch"].agg(["min", "max"])
     for axis in axes:
-        if history["phase"].nunique() > 1:
-            axis.axvspan(0.5, head + 0.5, color="0.9", zorder=0, label="head alone")
+        for number, (phase, (begun, ended)) in enumerate(phases.iterrows()):
+            axis.axvspan(begun - 0.5, ended + 0.5, color=("0.9", "0.97")[number % 2], zorder=0)
+            axis.text(begun - 0.4, 1.01, phase.replace("_", " "), fontsize=7, transform=axis.get_xaxis_transform())
         if last < planned:
             axis.axvline(last, color="black", linewidth=1, label=f"stopped early: epoch {last} of {planned}")
         axis.set(xlabel="epoch", xlim=(0.5, last + 0.5))
+        axis.set_title(axis.get_title(), pad=14)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     key = dict(pair[::-1] for axis in axes for pair in zip(*axis.get_legend_handles_labels()))
     figure.legend(key.values(), key.keys(), loc="outside lower center", ncols=5, fontsize=8)

@@ -1,11 +1,14 @@
 """How well scores tell classes apart, on fields and cells that were not trained on."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.scoring.metrics import IOU_THRESHOLD, by_class, mask_iou, mask_keys
+from hpa_utils.scoring.reading import read_truth
 from hpa_utils.tables import CELL_COLUMNS, label_matrix
 
 
@@ -26,6 +29,25 @@ def ranking_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict:
     found = {f"mean_{name}": values[~np.isnan(values)] for name, values in scores.items()}
     means = {name: float(values.mean()) if values.size else None for name, values in found.items()}
     return means | {name: by_class(values) for name, values in scores.items()}
+
+
+def held_out_scores(
+    oof: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, truth: Path | None, seen: np.ndarray
+) -> dict[str, dict]:
+    """How well out-of-fold scores of cells rank fields, by the mean of their cells, and cells: by truth, by people.
+
+    `oof` are the scores, `image_id`, `cell_id`, `p00` … `p18`; `truth` is the file of the cell-level truth, if there is
+    one; `seen` (n, 19) what people saw of the cells of `oof`, −1 where nobody looked. By what they are ranked: the dict
+    of `ranking_scores`; none without cells.
+    """
+    if oof.empty:
+        return {}
+    own, of_fields = oof[CELL_COLUMNS].to_numpy(), oof.groupby("image_id")[CELL_COLUMNS].mean()
+    labels = label_matrix(fields.set_index("image_id").loc[of_fields.index])
+    ranked = {"fields": (labels, of_fields.to_numpy()), "cells, by people": (seen, own)}
+    if truth:
+        ranked["cells, by truth"] = truth_labels(read_truth(truth), oof.merge(cells, "left"), fields), own
+    return {title: ranking_scores(*pair) for title, pair in ranked.items() if (pair[0] >= 0).any()}
 
 
 def truth_labels(truth: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame) -> np.ndarray:

@@ -55,21 +55,18 @@ def spindle_cells(
     return scored[carrying].reset_index(drop=True), scored[ignored].reset_index(drop=True)
 
 
-def mark_spindles(
-    targets: np.ndarray, inherited: np.ndarray, carrying: np.ndarray, ignored: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Targets in which only spindle candidates carry label 11, and which cells should be drawn first.
+def mark_spindles(targets: np.ndarray, inherited: np.ndarray, carrying: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """Targets in which only spindle candidates carry label 11.
 
     `targets` and `inherited` (n, 19) are what cells are to learn, and the labels of their fields; `carrying` and
     `ignored` the rows of the cells of `spindle_cells`. In the new targets, float32, class 11 is 1 for the candidates,
-    −1 (ignored by the loss) for the other cells of their fields and for the cells that look like one elsewhere. The
-    second array, bool (n,), marks the candidates.
+    −1 (ignored by the loss) for the other cells of their fields and for the cells that look like one elsewhere.
     """
-    marked, preferred = np.array(targets, np.float32), np.zeros(len(targets), bool)
+    marked = np.array(targets, np.float32)
     marked[inherited[:, SPINDLE] > 0, SPINDLE] = -1
     marked[ignored, SPINDLE] = -1
-    marked[carrying, SPINDLE], preferred[carrying] = 1, True
-    return marked, preferred
+    marked[carrying, SPINDLE] = 1
+    return marked
 
 
 def _against_field(cells: pd.DataFrame, column: str) -> pd.Series:
