@@ -1,10 +1,10 @@
 """Inherited, soft and true labels, learned by whole networks: `python benchmarks/whole_networks.py [--seeds 0,1,2]`.
 
 Notebook 04 is run as in the demo, on its 160 simulated fields, three times a seed and with the same number of steps:
-with the labels of fields alone (`soft_share=0`); with labels softened half way (04's default); with the true labels of
-the cells, given as people would give them (`cell_labels.csv`). A seed is another fold held out, another start of the
-head, other batches. Scores: macro average precision on the true cells of 160 other simulated fields, of a cell's own
-score and blended as 05 does; ROC-AUC and AP on the real cells, and label-ranking precision on the real fields, of
+with the labels of fields alone; with labels softened half way (`soft_share=0.5`); with the true labels of the cells,
+given as people would give them (`cell_labels.csv`). A seed is another fold held out, another start of the head, other
+batches. Scores: macro average precision on the true cells of 160 other simulated fields, of a cell's own score and
+blended as 05 does; ROC-AUC and AP on the real cells, and label-ranking precision on the real fields, of
 `benchmarks/transfer.py`.
 
     --weakness W       of the labels in both simulated sets (default 1)
@@ -124,27 +124,25 @@ def score_real(model: Path, work: Path) -> dict:
 
 
 def report(found: dict) -> None:
-    """Print a row a recipe: means, and each seed in brackets."""
-    seeds = sorted({key.split()[1] for key in found})
-    seeds = [seed for seed in seeds if all(f"{recipe} {seed}" in found for recipe in RECIPES)]
+    """Print a row a recipe, means and each seed in brackets; the share of the gap over seeds that have all three."""
     measures = {"own": "cell alone", "blended": "blended", "auc": "real ROC-AUC", "precision": "real AP"}
     measures |= {"ranking": "real fields"}
     values = {
-        (recipe, name): np.array([np.nanmean(found[f"{recipe} {seed}"][name]) for seed in seeds])
+        (recipe, name): {key.split()[1]: np.nanmean(scores[name]) for key, scores in found.items() if recipe in key}
         for recipe in RECIPES
         for name in measures
     }
-    print(f"| seeds {', '.join(seeds)} | {' | '.join(measures.values())} | of the gap, blended |")
-    print("| --- |" + " --- |" * (len(measures) + 1))
-    first, last = values["inherited", "blended"].mean(), values["true", "blended"].mean()
+    whole = set.intersection(*(set(own) for own in values.values()))
+    print(f"| | {' | '.join(measures.values())} | of the gap, blended |\n| --- |{' --- |' * (len(measures) + 1)}")
+    means = {recipe: np.mean([values[recipe, "blended"][seed] for seed in whole]) for recipe in RECIPES}
     for recipe in RECIPES:
-        rows = [values[recipe, name] for name in measures]
-        texts = [f"{row.mean():.3f} ({', '.join(f'{one:.3f}' for one in row)})" for row in rows]
-        closed = (values[recipe, "blended"].mean() - first) / (last - first)
+        rows = [list(values[recipe, name].values()) for name in measures]
+        texts = [f"{np.mean(row):.3f} ({', '.join(f'{one:.3f}' for one in row)})" for row in rows]
+        closed = (means[recipe] - means["inherited"]) / (means["true"] - means["inherited"])
         print(f"| {recipe} | {' | '.join(texts)} | {closed:.0%} |")
     print("\nby class, blended:", ", ".join(RECIPES))
     for label in range(N_CLASSES):
-        own = [np.nanmean([found[f"{recipe} {seed}"]["blended"][label] for seed in seeds]) for recipe in RECIPES]
+        own = [np.nanmean([found[f"{recipe} {seed}"]["blended"][label] for seed in whole]) for recipe in RECIPES]
         print(f"{label:3d} " + " ".join(f"{value:.2f}" for value in own))
 
 

@@ -12,9 +12,9 @@
 # # 4 · Learning cells from field labels
 #
 # One network with 19 outputs looks at one cell at a time. At first each cell inherits the labels of its field of view:
-# wrong for many cells, but never a class that no cell of the field could have. Half way the network scores all cells,
-# and from then on each learns soft labels: those of its field, as far as it looks like cells that show them. In a
-# second round soft labels come from models that had not seen the field.
+# wrong for many cells, but never a class that no cell of the field could have. With `soft_share` the network scores all
+# cells before its last epochs, in which each learns soft labels: those of its field, as far as it looks like cells that
+# show them. In a second round soft labels come from models that had not seen the field.
 #
 # This notebook trains **one** model, of one fold, in one round. `python -m hpa_utils run --folds 0,1 --rounds 2` runs
 # it once a model. With several GPUs, or with `HPA_DEVICES=2`, models are trained side by side, a process each.
@@ -45,7 +45,7 @@ teacher: str = ""  # name of the model whose round before gives the soft labels;
 backbone: str = "lite0"  # lite0 (fast on a CPU), b0 to b7, v2b0 to v2b3 or v2s
 channels: str = ""  # what the network sees, such as "green,blue"; empty: all four
 epochs: int = 20  # with the backbone trained
-soft_share: float = 0.5  # of these epochs, the last ones: labels softened by what the network has learned; 0: none
+soft_share: float = 0.0  # of these epochs, the last ones: labels softened by what the network has learned
 steps_per_epoch: int = 0  # 0: a pass over the fields, and at least 40
 batch_size: int = 32  # cells a step, each of another field
 blur: float = 0.0  # standard deviation, px of a crop, of the strongest blur in training; 0: none
@@ -165,8 +165,8 @@ trained = keras.Model(network.input, network([augmentation(network.input[0]), ne
 
 # %% [markdown]
 # ## Loss, learning rate, phases
-# The new head is trained first, alone; then all of the backbone at a lower rate, with the labels of the fields and, in
-# the first round, with soft ones. What is kept of each phase is a moving average of the weights over its last steps.
+# The new head is trained first, alone; then all of the backbone at a lower rate, with the labels of fields, and, with
+# `soft_share`, with soft ones. What is kept of each phase is a moving average of the weights over its last steps.
 
 
 # %%

@@ -126,7 +126,7 @@ def test_the_model_folder_holds_the_model_its_recipe_and_scores_of_held_out_cell
     assert config["segmenter"] == "watershed" and config["crops"]["config"]["size"] == 64
     assert config["weights"]["sha256"].startswith("57934424")
     history = pd.read_csv(folder / "history.csv")
-    assert history["phase"].tolist() == ["head", "head", "fine_tune"] and history["loss"].notna().all()
+    assert history["phase"].tolist() == ["head", "head", "fine_tune", "soft_labels"] and history["loss"].notna().all()
     cells = tables.read_parts(finished_run / "02_segmentation" / "cells", split="train")
     oof = tables.read_keyed(folder / "oof.parquet", cells)
     fields = oof["image_id"].nunique()
