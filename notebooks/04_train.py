@@ -197,7 +197,7 @@ phases |= {"soft_labels": (softened, 1.0, 4e-4)} if softened else {}
 # ## A batch as the network gets it
 
 # %%
-weights, first = rare_weights(labels[learned], rare_draws), carrying[: None if use_spindles else 0]
+weights, first = rare_weights(labels[learned], rare_draws), carrying if use_spindles else ()
 batches = CellBatches(cells, percentiles, targets, learned, batch_size, steps, seed, weights, first)
 (shown, brightness), learning = batches[0]
 changed = model.FieldNormalisation()(augmentation(shown[:16], training=True), brightness[:16])

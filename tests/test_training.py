@@ -208,6 +208,12 @@ def test_the_key_of_a_recipe_knows_the_source_of_what_the_notebook_defines(monke
     assert key_of(first) == key_of(first) != key_of(second)
 
 
+def test_without_a_class_of_both_kinds_there_is_no_validation_score(tmp_path):
+    session = Session(tmp_path)
+    session.validation.labels[:, 0] = np.repeat([1, -1], 3)  # none that is known not to show the class
+    assert np.isnan([row["val_ap"] for row in session.fit().told]).all()
+
+
 def test_a_network_learns_what_tells_cells_apart(tmp_path):
     session = Session(tmp_path)
     shows = (session.batches.crops.read(np.arange(18))[:, 0, 0, 0] > 100).astype(np.float32)

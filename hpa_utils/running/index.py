@@ -49,12 +49,11 @@ def _run(out: Path, stage: str, run: str) -> dict:
     """What a run did, and its pages: text → link."""
     found = read_manifest(out / run)
     counts = [_counted(value, name) for name, value in found.get("counts", {}).items()]
-    if found.get("set_aside"):
-        counts.append(_counted(len(found["set_aside"]), "fields set aside"))
+    aside = _counted(len(found["set_aside"]), "fields set aside") if found.get("set_aside") else ""
     pages = {"executed notebook": f"{run}/{stage}.html", "page of cells": f"{run}/report.html"}
     links = {text: page for text, page in pages.items() if (out / page).is_file()}
     state = ", ".join(counts) or found.get("paused", "not run, or not finished")
-    return {"name": run.partition("/")[2], "state": state, "links": links}
+    return {"name": run.partition("/")[2], "state": state, "set_aside": aside, "links": links}
 
 
 def _counted(value, name: str) -> str:

@@ -44,9 +44,10 @@ def held_out_scores(
         return {}
     own, of_fields = oof[CELL_COLUMNS].to_numpy(), oof.groupby("image_id")[CELL_COLUMNS].mean()
     labels = label_matrix(fields.set_index("image_id").loc[of_fields.index])
-    ranked = {"fields": (labels, of_fields.to_numpy()), "cells, by people": (seen, own)}
+    ranked = {"fields": (labels, of_fields.to_numpy())}
     if truth:
         ranked["cells, by truth"] = truth_labels(read_truth(truth), oof.merge(cells, "left"), fields), own
+    ranked["cells, by people"] = seen, own
     return {title: ranking_scores(*pair) for title, pair in ranked.items() if (pair[0] >= 0).any()}
 
 
