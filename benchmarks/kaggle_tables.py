@@ -23,7 +23,6 @@ import pyarrow as pa
 
 from hpa_utils import blending, inference, manifest, model_folders, prediction, scoring, tables, weak_labels
 from hpa_utils.batches import CellBatches, rare_weights
-from hpa_utils.blending import GRADED
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.crops import INDEX, CropConfig, encode_crop
 from hpa_utils.labels import N_CLASSES
@@ -111,7 +110,7 @@ def train(out: Path) -> None:
         scores = model_folders.out_of_fold(out, "b0", 1, FOLDS, crops, cells)
         own = prediction.logit(scores)
         evidence = own + 0.5 * prediction.field_mean(own, crops.field)
-        targets = weak_labels.soft_labels(inherited, evidence, GRADED.share)
+        targets = weak_labels.soft_labels(inherited, evidence, blending.GRADED.share)
     with timed("grades of no cell, spindle candidates"):
         weak_labels.graded_cells(out, cells, fields)
         found = [crops.find(table) for table in weak_labels.spindle_cells(cells, fields)]

@@ -66,9 +66,7 @@ def predict(dataset: Dataset, model: Path, out: Path) -> pd.DataFrame:
 
 def print_classes(dataset: Dataset, predictions: pd.DataFrame) -> None:
     """Print how well each class's scores tell its cells, all those of the fields labelled so, from the others."""
-    truth = dataset.label_vectors("train", predictions["image_id"].tolist())
-    classes = np.flatnonzero(truth.any(axis=0))
-    truth, scores = truth[:, classes], predictions[CELL_COLUMNS].to_numpy()[:, classes]
+    classes, truth, scores = known_classes(dataset, predictions)
     field = pd.factorize(predictions["image_id"])[0]
     found = class_scores(truth, scores)
     drawn = draw_again(truth, scores, field)
@@ -80,6 +78,13 @@ def print_classes(dataset: Dataset, predictions: pd.DataFrame) -> None:
         title = name if name == "macro" else f"{name} {SHORT_NAMES[name]}"
         (low, bottom), (high, top) = np.quantile(own, [0.025, 0.975], axis=0)
         print(f"{title:22s} AUC {auc:.3f} ({low:.2f} to {high:.2f})   AP {precision:.3f} ({bottom:.2f} to {top:.2f})")
+
+
+def known_classes(dataset: Dataset, predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k classes that label any field of the predicted cells; of each cell its field's labels and scores, (n, k)."""
+    truth = dataset.label_vectors("train", predictions["image_id"].tolist())
+    classes = np.flatnonzero(truth.any(axis=0))
+    return classes, truth[:, classes], predictions[CELL_COLUMNS].to_numpy()[:, classes]
 
 
 def class_scores(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:

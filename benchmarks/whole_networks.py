@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from transfer import SHARED, class_scores, predict, ranking_precision
+from transfer import SHARED, class_scores, known_classes, predict, ranking_precision
 from weak_labels import RESULTS, blend, precisions
 
 from hpa_simulator import write_dataset
@@ -63,10 +63,8 @@ def main() -> None:
             given = (f"04.name={name}", f"04.seed={seed}", f"04.soft_share={share}")
             run_notebooks(str(data), str(learned / "out"), "04", preset="demo", assignments=given)
             model = learned / "out" / "04_train" / f"{name}-r1-f0"
-            scores = (
-                {"minutes": (time.monotonic() - begun) / 60} | score_simulated(model, tested) | score_real(model, work)
-            )
-            found[f"{recipe} {seed}"] = scores
+            took = {"minutes": (time.monotonic() - begun) / 60}
+            found[f"{recipe} {seed}"] = took | score_simulated(model, tested) | score_real(model, work)
             path.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -114,10 +112,8 @@ def score_simulated(model: Path, tested: Path) -> dict:
 def score_real(model: Path, work: Path) -> dict:
     """Macro ROC-AUC and AP on real cells of known class, and how well real fields' labels are ranked."""
     cells, fields = (open_dataset(SHARED / name) for name in ("hpa_cells", "hpa_fields"))
-    found = predict(cells, model, work / "real_cells")
-    truth = cells.label_vectors("train", found["image_id"].tolist())
-    classes = np.flatnonzero(truth.any(axis=0))
-    auc, precision = class_scores(truth[:, classes], found[CELL_COLUMNS].to_numpy()[:, classes]).mean(axis=1)
+    _, truth, scores = known_classes(cells, predict(cells, model, work / "real_cells"))
+    auc, precision = class_scores(truth, scores).mean(axis=1)
     means = predict(fields, model, work / "real_fields").groupby("image_id")[CELL_COLUMNS].mean()
     ranking = ranking_precision(fields.label_vectors("train", list(means.index)), means.to_numpy())
     return {"auc": float(auc), "precision": float(precision), "ranking": float(ranking)}
