@@ -2,14 +2,18 @@
 
 Steps a second of the whole loop (crops read from disk, decoded, augmented, the network updated) as a ratio to the same
 model on one batch that stays in memory, in turns within one run; crops a second that the batches alone make, as a
-multiple of what the model eats; and the process's memory over many epochs. Lite0, all blocks trained, crops of 96 px, a
-cell of 32 fields a step (04's defaults), simulated fields.
+multiple of what the model eats; and the process's memory over many epochs. Then the time of ten epochs on the batch in
+memory, streamed, as a ratio to the same given as a `PyDataset`; and, in processes of their own, in turns, the steps a
+second with oneDNN's convolutions as a ratio to those without. Lite0, all blocks trained, crops of 96 px, a cell of 32
+fields a step (04's defaults), simulated fields.
 """
 
 import argparse
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +23,7 @@ import psutil
 
 from hpa_simulator import write_dataset
 from hpa_utils import model, tables
-from hpa_utils.batches import CellBatches
+from hpa_utils.batches import CellBatches, stream
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.model import keras
 from hpa_utils.running.notebooks import run_notebooks
@@ -33,7 +37,14 @@ def main() -> None:
     """Print the ratios and the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
+    parser.add_argument("--speed", action="store_true", help="print the steps a second on a batch in memory, and stop")
+    options = parser.parse_args()
+    if options.speed:
+        network, kept = make_network(), InMemory(made_up_batch(), STEPS + 1)
+        fit(network, kept)
+        print(fit(network, kept))
+        return
+    turns = options.turns
     with tempfile.TemporaryDirectory() as folder:
         batches, network = make_batches(Path(folder)), make_network()
         kept = InMemory(batches[0], STEPS + 1)
@@ -53,6 +64,12 @@ def main() -> None:
         print(f"whole loop / batch in memory: {middle:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}), {turns} turns")
         print(f"crops a second that the model eats: {eaten:.0f}; the batches alone: {made / eaten:.1f} × as many")
         print("memory after each of the last epochs, MB:", *watch_memory(network, batches))
+        streamed, tuned = (seconds_of_epochs(network, given) for given in (stream(kept), kept))
+        print(f"{EPOCHS // 2} epochs streamed / from a PyDataset: {streamed / tuned:.3f} of the time")
+    pairs = [(speed_apart("1"), speed_apart("0")) for _ in range(turns)]
+    ratios = sorted(with_it / without for with_it, without in pairs)
+    middle = statistics.median(ratios)
+    print(f"with oneDNN / without: {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) times the steps a second")
 
 
 def make_batches(folder: Path) -> CellBatches:
@@ -78,7 +95,7 @@ def make_network() -> keras.Model:
     return network
 
 
-class InMemory(keras.utils.PyDataset):
+class InMemory(keras.utils.PyDataset):  # of which `stream` needs no more than the length and the items
     """One batch, again and again."""
 
     def __init__(self, batch, steps: int):
@@ -102,18 +119,40 @@ class StepClock(keras.callbacks.Callback):
         self.ends.append(time.perf_counter())
 
 
-def fit(network: keras.Model, batches: keras.utils.PyDataset) -> float:
+def fit(network: keras.Model, batches) -> float:
     """Steps a second; the first, which begins the reading, is not counted."""
     clock = StepClock()
-    network.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
+    network.fit(stream(batches), verbose=0, shuffle=False, callbacks=[clock])
     return (len(clock.ends) - 1) / (clock.ends[-1] - clock.ends[0])
+
+
+def made_up_batch():
+    """Noise in the shapes of a batch."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (BATCH, SIZE, SIZE, 4), np.uint8)
+    percentiles = np.tile(np.array([0, 20, 100, 200], np.float32), (BATCH, 4, 1))
+    return (crops, percentiles), rng.integers(0, 2, (BATCH, 19)).astype(np.float32)
+
+
+def speed_apart(onednn: str) -> float:
+    """Steps a second in a process of its own, with oneDNN ("1") or without."""
+    call = [sys.executable, __file__, "--speed"]
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    return float(subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def seconds_of_epochs(network: keras.Model, batches) -> float:
+    """How long ten epochs take."""
+    begun = time.perf_counter()
+    network.fit(batches, verbose=0, shuffle=False, epochs=EPOCHS // 2)
+    return time.perf_counter() - begun
 
 
 def watch_memory(network: keras.Model, batches: CellBatches) -> list[int]:
     """Resident memory of the process after each of the last three quarters of short epochs, MB."""
     process, seen, batches.steps = psutil.Process(), [], 4
     for _ in range(EPOCHS):
-        network.fit(batches, verbose=0, shuffle=False)
+        network.fit(stream(batches), verbose=0, shuffle=False)
         seen.append(round(process.memory_info().rss / 1e6))
     return seen[EPOCHS // 4 :]
 

@@ -1,11 +1,11 @@
 """Inherited, soft and true labels, learned by whole networks: `python benchmarks/whole_networks.py [--seeds 0,1,2]`.
 
-Notebook 04 is run as in the demo, on its 160 simulated fields, three times a seed and with the same number of steps:
-with the labels of fields alone; with labels softened half way (`soft_share=0.5`); with the true labels of the cells,
-given as people would give them (`cell_labels.csv`). A seed is another fold held out, another start of the head, other
-batches. Scores: macro average precision on the true cells of 160 other simulated fields, of a cell's own score and
-blended as 05 does; ROC-AUC and AP on the real cells, and label-ranking precision on the real fields, of
-`benchmarks/transfer.py`.
+Notebook 04 is run as in the demo, on its 160 simulated fields, with the same number of steps for each recipe: with the
+labels of fields alone; with labels softened half way (`soft_share=0.5`); with spindle candidates, as 04 has them; with
+both; with the true labels of the cells, given as people would give them (`cell_labels.csv`). A seed is another fold
+held out, another start of the head, other batches. Scores: macro average precision on the true cells of 160 other
+simulated fields, of a cell's own score and blended as 05 does; ROC-AUC and AP on the real cells, and label-ranking
+precision on the real fields, of `benchmarks/transfer.py`.
 
     --weakness W       of the labels in both simulated sets (default 1)
     --work FOLDER      data sets and models, kept there and used again (default runs/whole_networks)
@@ -13,9 +13,11 @@ blended as 05 does; ROC-AUC and AP on the real cells, and label-ranking precisio
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import time
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +34,19 @@ from hpa_utils.inference import load_network
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.paths import REPOSITORY
 from hpa_utils.prediction import predict_logits
+from hpa_utils.running import notebooks
 from hpa_utils.running.notebooks import run_notebooks
 from hpa_utils.tables import CELL_COLUMNS
 
 FIELDS, SIZE = 160, 512
-RECIPES = {"inherited": 0.0, "soft": 0.5, "true": 0.0}  # and their soft_share
+RECIPES = {  # their soft_share, and whether spindle candidates alone carry label 11
+    "inherited": (0.0, False),
+    "soft": (0.5, False),
+    "spindles": (0.0, True),
+    "both": (0.5, True),
+    "true": (0.0, False),
+}
+PAGE = "use_cell_grades, use_spindles = True, "  # and True, on 04's
 
 
 def main() -> None:
@@ -55,17 +65,29 @@ def main() -> None:
     work = options.work / f"{options.weakness:g}"
     learned, tested = (make_set(work / name, seed, options.weakness) for name, seed in (("learned", 0), ("tested", 7)))
     for seed in options.seeds.split(","):
-        for recipe, share in RECIPES.items():
+        for recipe, (share, use_spindles) in RECIPES.items():
             if f"{recipe} {seed}" in found:
                 continue
             begun, name = time.monotonic(), f"{recipe}{seed}"
             data = with_true_labels(learned, work / "true") if recipe == "true" else learned / "data"
             given = (f"04.name={name}", f"04.seed={seed}", f"04.soft_share={share}")
-            run_notebooks(str(data), str(learned / "out"), "04", preset="demo", assignments=given)
+            with changed_page(work / "notebooks", use_spindles):
+                run_notebooks(str(data), str(learned / "out"), "04", preset="demo", assignments=given)
             model = learned / "out" / "04_train" / f"{name}-r1-f0"
             took = {"minutes": (time.monotonic() - begun) / 60}
             found[f"{recipe} {seed}"] = took | score_simulated(model, tested) | score_real(model, work)
             path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def changed_page(folder: Path, use_spindles: bool):
+    """Have the runner take a copy of the notebooks, with or without spindle candidates on 04's page."""
+    shutil.copytree(notebooks.SOURCES, folder, dirs_exist_ok=True)
+    page = (notebooks.SOURCES / "04_train.py").read_text()
+    assert page.count(f"{PAGE}True") == 1
+    (folder / "04_train.py").write_text(page.replace(f"{PAGE}True", f"{PAGE}{use_spindles}"))
+    with unittest.mock.patch.object(notebooks, "SOURCES", folder):
+        yield
 
 
 def make_set(root: Path, seed: int, weakness: float) -> Path:
@@ -124,7 +146,9 @@ def report(found: dict) -> None:
     measures = {"own": "cell alone", "blended": "blended", "auc": "real ROC-AUC", "precision": "real AP"}
     measures |= {"ranking": "real fields"}
     values = {
-        (recipe, name): {key.split()[1]: np.nanmean(scores[name]) for key, scores in found.items() if recipe in key}
+        (recipe, name): {
+            key.split()[1]: np.nanmean(scores[name]) for key, scores in found.items() if key.split()[0] == recipe
+        }
         for recipe in RECIPES
         for name in measures
     }

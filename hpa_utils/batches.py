@@ -8,8 +8,8 @@ from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 
 
-class CellBatches(keras.utils.PyDataset):
-    """The batches of a training: cells of many fields, drawn anew in each epoch.
+class CellBatches:
+    """The batches of a training: cells of many fields, drawn anew in each epoch. `stream` gives them to `fit`.
 
     A batch is a function of the seed, the epoch and the step. There is nothing to save: a resumed training sees the
     batches that it would have seen. Draws are numbered through. Without weights, each n draws of n fields are a
@@ -37,7 +37,6 @@ class CellBatches(keras.utils.PyDataset):
         weights: np.ndarray | None = None,
         preferred: np.ndarray = (),
     ):
-        super().__init__()
         if not len(fields):
             raise ValueError("no fields to learn from: no field of the train split has cells")
         self.crops, self.percentiles, self.targets, self.epoch = crops, percentiles, targets, 0
@@ -75,6 +74,22 @@ class CellBatches(keras.utils.PyDataset):
         cells = self._order[self._start[field] : self._start[field + 1]]
         cells = cells[: self._n_preferred[field] or None]
         return np.random.default_rng([self.seed, turn, place]).choice(cells)
+
+
+def stream(batches):
+    """Batches, which have a length and items of one shape, as a `tf.data.Dataset`: for each epoch anew, two ahead.
+
+    Keras makes the same of a `keras.utils.PyDataset`, but lets tf.data tune it. Then an epoch that is over often waits
+    until the thread that tunes wakes up, which sleeps up to a minute.
+    """
+    import tensorflow as tf
+
+    steps = range(len(batches))
+    signature = keras.tree.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), batches[0])
+    items = tf.data.Dataset.from_generator(lambda: map(batches.__getitem__, steps), output_signature=signature)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return items.apply(tf.data.experimental.assert_cardinality(len(steps))).prefetch(2).with_options(options)
 
 
 def rare_weights(labels: np.ndarray, most: float) -> np.ndarray:

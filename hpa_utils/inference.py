@@ -59,12 +59,7 @@ def open_sets(out: str | Path, configs: Collection[dict], *tables_of_split) -> d
 def open_parts(out: str | Path, config: dict, split: str, fields: pd.DataFrame, cells: pd.DataFrame) -> list[Part]:
     """The parts of the crop set that a model of this configuration was trained on, with the tables of the split.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such crop set.
-    ValueError
-        If it was made otherwise, or from other cells.
+    Raises FileNotFoundError if there is no such crop set, ValueError if it was made otherwise or from other cells.
     """
     wanted, parts = config["crops"], []
     settings = CropConfig(**wanted["config"])
@@ -92,12 +87,8 @@ def predict_part(
 ) -> np.ndarray:
     """Probabilities of all cells of a part by one model, float32 (n, 19), of one view of their crops.
 
-    Parameters
-    ----------
-    path : path
-        Where they are kept, and read from next time.
-    made_from : str
-        SHA-256 of the model's file: a file made from another one is not read.
+    They are kept in the file `path`, and read from it next time if it is of the same cells, view, and model, whose
+    file has the SHA-256 `made_from`.
     """
     key = manifest.digest([manifest.FORMAT, part.key, made_from, view])
     if reuse and tables.part_key(path) == key:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hpa_utils.arrays import check_pixels
+from hpa_utils.batches import stream
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 
@@ -24,11 +25,10 @@ def turn(crops: np.ndarray, view: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)[..., None].view(np.uint8)
 
 
-class _InOrder(keras.utils.PyDataset):
+class _InOrder:
     """Batches of the given cells in their order, the last filled up: a network may be compiled anew for each shape."""
 
     def __init__(self, crops: CropSet, percentiles: np.ndarray, cells: np.ndarray, batch_size: int, view: int):
-        super().__init__()
         self.crops, self.percentiles, self.batch_size, self.view = crops, percentiles, batch_size, view
         self.cells = np.resize(cells, -(-len(cells) // batch_size) * batch_size)
 
@@ -57,7 +57,7 @@ def predict_logits(
     if not len(cells):
         return np.zeros((0, network.output_shape[-1]), np.float32)
     batches = _InOrder(crops, percentiles, cells, min(batch_size, len(cells)), view)
-    return network.predict(batches, verbose=0)[: len(cells)].astype(np.float32)
+    return network.predict(stream(batches), verbose=0)[: len(cells)].astype(np.float32)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

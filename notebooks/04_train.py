@@ -49,7 +49,7 @@ soft_share: float = 0.0  # of these epochs, the last ones: labels softened by wh
 steps_per_epoch: int = 0  # 0: a pass over the fields, and at least 40
 batch_size: int = 32  # cells a step, each of another field
 blur: float = 0.0  # standard deviation, px of a crop, of the strongest blur in training; 0: none
-rare_draws: float = 1.0  # how often fields of rare classes are drawn at most; above 1 spindle candidates come first
+rare_draws: float = 1.0  # how often fields of rare classes are drawn at most, others once
 seed: int = 0
 deadline: float = 0.0  # Unix time before which training stops, to be gone on with; 0: none
 
@@ -61,7 +61,7 @@ from hpa_utils.model import keras  # Keras, without TensorFlow's start-up lines
 from keras import layers, ops
 
 from hpa_utils import manifest, model, model_folders, paths, prediction, scoring, tables, training, weak_labels
-from hpa_utils.batches import CellBatches, rare_weights
+from hpa_utils.batches import CellBatches, rare_weights, stream
 from hpa_utils.blending import GRADED
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.dataset import open_dataset
@@ -111,7 +111,7 @@ display(plots.spindle_sheet(cells, candidates.sort_values("score", ascending=Fal
 # the place of what was inherited.
 
 # %%
-use_cell_grades, use_spindles = True, rare_draws > 1
+use_cell_grades, use_spindles = True, True
 
 
 def cell_labels(own=None):
@@ -122,9 +122,9 @@ def cell_labels(own=None):
         known = weak_labels.soft_labels(inherited, evidence, GRADED.share)
         shares = weak_labels.shown_shares(inherited, known)
         display(shares.round(2).T, plots.soft_label_shares(shares))
-    if use_cell_grades:
-        known = weak_labels.use_grades(known, graded_rows, grades)
-    return weak_labels.mark_spindles(known, inherited, carrying, cells.find(similar)) if use_spindles else known
+    if use_spindles:
+        known = weak_labels.mark_spindles(known, inherited, carrying, cells.find(similar))
+    return weak_labels.use_grades(known, graded_rows, grades) if use_cell_grades else known
 
 
 before = (root, teacher or name, training_round - 1, n_folds, cells, cell_table)
@@ -227,7 +227,7 @@ for phase, (length, share, learning_rate) in phases.items():
         if phase == "soft_labels":
             own = checkpoint.once("logits", lambda: prediction.predict_logits(network, cells, percentiles))
             batches.targets = cell_labels(own)
-        trained.fit(batches, initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
+        trained.fit(stream(batches), initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
 
 # %% tags=["cover"]
 history = pd.DataFrame(checkpoint.history)

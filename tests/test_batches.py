@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made_crops import plain_crops, write_crop_part
 
-from hpa_utils.batches import CellBatches, rare_weights
+from hpa_utils.batches import CellBatches, rare_weights, stream
 from hpa_utils.training import Checkpoint
 
 COUNTS = [1, 4, 9, 16, 25]  # cells of the fields
@@ -99,6 +99,16 @@ def test_what_cannot_be_drawn_is_refused(crops):
         batches(crops, fields=[])
 
 
+def test_a_stream_has_the_batches_of_the_epoch_that_begins_and_ends_without_waiting(crops):
+    made = batches(crops, steps=3)
+    streamed = stream(made)
+    assert len(streamed) == 3 and not streamed.options().autotune.enabled  # what tunes ends late
+    for made.epoch in (0, 1):
+        seen = [(pictures.numpy(), learned.numpy()) for (pictures, _), learned in streamed]
+        for step, (pictures, learned) in enumerate(seen):
+            assert (pictures == made[step][0][0]).all() and (learned == made[step][1]).all()
+
+
 class Watched(keras.Model):
     """Keeps which cells its steps are given, by the red of their crops."""
 
@@ -115,5 +125,5 @@ def test_fit_shows_the_batches_of_the_epoch_that_the_checkpoint_sets(crops, tmp_
     model.compile(keras.optimizers.SGD(1e-6), "mse", run_eagerly=True)
     checkpoint = Checkpoint(tmp_path / "state.npz", "key", made, {"head": 4})
     checkpoint.begin(model, "head")
-    model.fit(made, initial_epoch=2, epochs=4, callbacks=[checkpoint], shuffle=False, verbose=0)
+    model.fit(stream(made), initial_epoch=2, epochs=4, callbacks=[checkpoint], shuffle=False, verbose=0)
     assert Watched.steps == [made.draw(step).tolist() for step in range(6, 12)]

@@ -7,7 +7,7 @@ import pytest
 from made_crops import plain_crops, write_crop_part
 
 from hpa_utils import training
-from hpa_utils.batches import CellBatches
+from hpa_utils.batches import CellBatches, stream
 from hpa_utils.model import RandomBrightness, RandomRightAngles, keras
 from hpa_utils.prediction import predict_logits, sigmoid
 
@@ -52,7 +52,7 @@ class Session:
                 if self.soft and phase == "fine_tune":
                     self.batches.targets = self.checkpoint.once("targets", self.own_view)
                 given = {"initial_epoch": begun, "epochs": end, "shuffle": False, "verbose": 0}
-                self.model.fit(self.batches, callbacks=callbacks, **given)
+                self.model.fit(stream(self.batches), callbacks=callbacks, **given)
         return self
 
     def own_view(self):

@@ -2,13 +2,15 @@
 
 Keras comes from here too: ``from hpa_utils.model import keras``. TensorFlow's C++ writes some lines on oneDNN and
 missing CUDA drivers to the error stream when it is loaded, and no variable turns them off; they look like trouble in a
-notebook, and are none. So the first import sends that stream nowhere.
+notebook, and are none. So the first import sends that stream nowhere. It also turns oneDNN's convolutions on:
+TensorFlow leaves them off on most of AMD's CPUs, which train twice as fast with them.
 """
 
 # ruff: noqa: E402
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 _errors, _nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
 os.dup2(_nowhere, 2)
 try:

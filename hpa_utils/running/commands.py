@@ -146,9 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--size", default="512", metavar="PX", help="side of a field, px, or mixed (default: 512)")
     simulate.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
     simulate.add_argument("--weakness", type=float, default=1.0, help="0: cells show all labels (default: 1)")
-    simulate.add_argument(
-        "--rare", default="floor", choices=("floor", "natural"), help="how often rare classes are (default: floor)"
-    )
+    rare = "how often rare classes are (default: floor)"
+    simulate.add_argument("--rare", default="floor", choices=("floor", "natural"), help=rare)
 
     run = command("run", _run, "run the notebooks in order through papermill", _examples)
     run.add_argument("--data", default="", metavar="ROOT", help="data set root (default: HPA_DATA, else the demo's)")
