@@ -7,6 +7,8 @@ import numpy as np
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 
+PREFERRED = 0.25  # of a field's draws are among its preferred cells alone, if it has any
+
 
 class CellBatches:
     """The batches of a training: cells of many fields, drawn anew in each epoch. `stream` gives them to `fit`.
@@ -19,8 +21,8 @@ class CellBatches:
     `percentiles`, float32 (F, 4 channels, 4 of p1, p50, p99, p99.9), are of the fields of `crops.image_ids`; `targets`,
     float32 (n, 19) in 0…1, have a row a cell of the crop set, −1 where a class is to be ignored; `fields` are the
     numbers of the fields to draw from, `batch_size` the cells a step, `steps` those of an epoch. `weights` say how
-    often each of `fields` comes, relative to the others; `preferred` are numbers of cells, drawn instead of the others
-    of their field. The attribute `epoch` is set by `training.Checkpoint` when an epoch begins.
+    often each of `fields` comes, relative to the others; `preferred` are numbers of cells that get a quarter of their
+    field's draws for themselves. The attribute `epoch` is set by `training.Checkpoint` when an epoch begins.
 
     An item is ``((crops uint8 (B, S, S, 4), percentiles float32 (B, 4, 4)), targets float32 (B, 19))``.
     """
@@ -72,8 +74,10 @@ class CellBatches:
     def _draw_cell(self, turn: int, place: int) -> int:
         field = self._permutation(turn)[place]
         cells = self._order[self._start[field] : self._start[field + 1]]
-        cells = cells[: self._n_preferred[field] or None]
-        return np.random.default_rng([self.seed, turn, place]).choice(cells)
+        rng = np.random.default_rng([self.seed, turn, place])
+        if rng.random() < PREFERRED:
+            cells = cells[: self._n_preferred[field] or None]
+        return rng.choice(cells)
 
 
 def stream(batches):
@@ -84,12 +88,11 @@ def stream(batches):
     """
     import tensorflow as tf
 
-    steps = range(len(batches))
-    signature = keras.tree.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), batches[0])
-    items = tf.data.Dataset.from_generator(lambda: map(batches.__getitem__, steps), output_signature=signature)
+    count, kinds = len(batches), keras.tree.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), batches[0])
+    items = tf.data.Dataset.from_generator(lambda: map(batches.__getitem__, range(count)), output_signature=kinds)
     options = tf.data.Options()
     options.autotune.enabled = False
-    return items.apply(tf.data.experimental.assert_cardinality(len(steps))).prefetch(2).with_options(options)
+    return items.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2).with_options(options)
 
 
 def rare_weights(labels: np.ndarray, most: float) -> np.ndarray:

@@ -87,8 +87,7 @@ def predict_part(
 ) -> np.ndarray:
     """Probabilities of all cells of a part by one model, float32 (n, 19), of one view of their crops.
 
-    They are kept in the file `path`, and read from it next time if it is of the same cells, view, and model, whose
-    file has the SHA-256 `made_from`.
+    Kept in the file `path`, and read from it next time if cells, view and model (SHA-256 `made_from`) are the same.
     """
     key = manifest.digest([manifest.FORMAT, part.key, made_from, view])
     if reuse and tables.part_key(path) == key:

@@ -91,7 +91,7 @@ display(pd.DataFrame(labels).groupby(fold_of).sum().rename_axis("fold").rename_a
 # ## What is known of single cells
 # People graded some cells of some data sets. A field labelled Mitotic spindle has one or two dividing cells, found
 # without labels by their nucleus and shape: these candidates are to look at, and with `use_spindles` they alone carry
-# the label and are drawn first. Nobody graded whole fields.
+# the label and are drawn more often. Nobody graded whole fields.
 
 # %%
 inherited = labels[cells.field].astype(np.float32)

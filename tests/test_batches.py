@@ -85,13 +85,14 @@ def test_in_the_long_run_every_cell_is_shown(crops):
     assert set(np.concatenate([made.draw(step) for step in range(200)])) == set(range(len(crops)))
 
 
-def test_preferred_cells_are_drawn_instead_of_the_others(crops):
-    preferred = [53, 30, 32, *range(14, 20)]  # three of the last field, six of the fourth
+def test_preferred_cells_have_a_quarter_of_their_fields_draws_to_themselves(crops):
+    preferred = [53, 30, 32, *range(14, 20)]  # three of the 25 of the last field, six of the 16 of the fourth
     made = batches(crops, batch_size=20, preferred=preferred)
-    drawn = np.concatenate([made.draw(step) for step in range(50)])
-    assert set(drawn[crops.field[drawn] == 4]) == {30, 32, 53}
-    assert set(drawn[crops.field[drawn] == 3]) == set(range(14, 20))
-    assert set(drawn[crops.field[drawn] < 3]) == set(range(14))  # where none is preferred, all are drawn
+    drawn = np.concatenate([made.draw(step) for step in range(250)])
+    for field, count in ((4, 3 / 25), (3, 6 / 16)):
+        share = np.isin(drawn[crops.field[drawn] == field], preferred).mean()
+        assert share == pytest.approx(0.25 + 0.75 * count, abs=0.05)  # of 1,000 draws
+    assert set(drawn) == set(range(len(crops)))  # and no other cell is left out
 
 
 def test_what_cannot_be_drawn_is_refused(crops):

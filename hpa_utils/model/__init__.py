@@ -1,9 +1,9 @@
 """What the network is built of: four-channel EfficientNets with their weights, and layers for crops.
 
 Keras comes from here too: ``from hpa_utils.model import keras``. TensorFlow's C++ writes some lines on oneDNN and
-missing CUDA drivers to the error stream when it is loaded, and no variable turns them off; they look like trouble in a
-notebook, and are none. So the first import sends that stream nowhere. It also turns oneDNN's convolutions on:
-TensorFlow leaves them off on most of AMD's CPUs, which train twice as fast with them.
+missing CUDA drivers to the error stream when it is loaded, and no variable turns them off; they look like trouble, and
+are none. So the first import sends that stream nowhere. It also turns on oneDNN's convolutions, which TensorFlow leaves
+off on most of AMD's CPUs: with them these train twice as fast.
 """
 
 # ruff: noqa: E402

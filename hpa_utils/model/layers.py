@@ -135,12 +135,7 @@ class RandomBlur(RandomChange):
 
     def change(self, crops):
         blurred = blur(crops, ops.abs(self.uniform(crops, self.amount)), math.ceil(2 * self.amount))
-        return blurred * _is_shown(crops)
-
-
-def _is_shown(crops):
-    """1 where a pixel is not masked out, (N, S, S, 1)."""
-    return ops.cast(ops.max(crops, axis=-1, keepdims=True) > 0, crops.dtype)
+        return blurred * ops.cast(ops.max(crops, axis=-1, keepdims=True) > 0, crops.dtype)  # masked out, it stays 0
 
 
 def enlarge(crops, factor):
