@@ -2,8 +2,8 @@
 
 Steps a second of the whole loop (crops read from disk, decoded, augmented, the network updated) as a ratio to the same
 model on one batch that stays in memory, in turns within one run; crops a second that the batches alone make, as a
-multiple of what the model eats; and the process's memory over many epochs. Then the time of ten epochs on the batch in
-memory, streamed, as a ratio to the same given as a `PyDataset`; and, in processes of their own, in turns, the steps a
+multiple of what the model eats; and the process's memory over many epochs. Then the time of ten short epochs on the
+batch in memory, streamed, as a ratio to the same given as a `PyDataset`; and, in processes of their own, the steps a
 second with oneDNN's convolutions as a ratio to those without. Lite0, all blocks trained, crops of 96 px, a cell of 32
 fields a step (04's defaults), simulated fields.
 """
@@ -59,17 +59,19 @@ def main() -> None:
 
         versions = f"Python {platform.python_version()}, tensorflow {tf.__version__}, keras {keras.__version__}"
         print(f"{CORES} cores, no GPU, {versions}")
-        ratios = sorted(disk / memory for disk, memory in rows)
-        middle = statistics.median(ratios)
-        print(f"whole loop / batch in memory: {middle:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}), {turns} turns")
+        print(f"whole loop / batch in memory: {describe([disk / memory for disk, memory in rows])}, {turns} turns")
         print(f"crops a second that the model eats: {eaten:.0f}; the batches alone: {made / eaten:.1f} × as many")
         print("memory after each of the last epochs, MB:", *watch_memory(network, batches))
-        streamed, tuned = (seconds_of_epochs(network, given) for given in (stream(kept), kept))
-        print(f"{EPOCHS // 2} epochs streamed / from a PyDataset: {streamed / tuned:.3f} of the time")
+        kept.steps = STEPS // 4
+        pairs = [(seconds_of_epochs(network, stream(kept)), seconds_of_epochs(network, kept)) for _ in range(turns)]
+        print("epochs streamed / from a PyDataset, time:", describe([streamed / tuned for streamed, tuned in pairs]))
     pairs = [(speed_apart("1"), speed_apart("0")) for _ in range(turns)]
-    ratios = sorted(with_it / without for with_it, without in pairs)
-    middle = statistics.median(ratios)
-    print(f"with oneDNN / without: {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) times the steps a second")
+    print("with oneDNN / without, steps a second:", describe([with_it / without for with_it, without in pairs]))
+
+
+def describe(ratios: list[float]) -> str:
+    """Their median, and from where to where they go."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def make_batches(folder: Path) -> CellBatches:
@@ -142,7 +144,7 @@ def speed_apart(onednn: str) -> float:
 
 
 def seconds_of_epochs(network: keras.Model, batches) -> float:
-    """How long ten epochs take."""
+    """How long some epochs take."""
     begun = time.perf_counter()
     network.fit(batches, verbose=0, shuffle=False, epochs=EPOCHS // 2)
     return time.perf_counter() - begun

@@ -23,7 +23,7 @@
 #   (`cell_scores.csv`) where the data set has them; its cell-level truth only to score.
 # - **Writes** the model folder `04_train/NAME/`: `model.keras`, `config.json`, `history.csv`, `oof.parquet` (scores of
 #   the held-out fields' cells), `scores.json`.
-# - **Takes** 5 minutes on the demo's 160 fields, crops of 96 px, 2 cores and no GPU (`benchmarks/demo.py`). It saves
+# - **Takes** 4 minutes on the demo's 160 fields, crops of 96 px, 2 cores and no GPU (`benchmarks/demo.py`). It saves
 #   its state after each epoch; interrupted, it goes on from there.
 
 # %%
