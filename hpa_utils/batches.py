@@ -7,8 +7,6 @@ import numpy as np
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.model import keras
 
-PREFERRED = 0.25  # of a field's draws are among its preferred cells alone, if it has any
-
 
 class CellBatches:
     """The batches of a training: cells of many fields, drawn anew in each epoch. `stream` gives them to `fit`.
@@ -75,7 +73,7 @@ class CellBatches:
         field = self._permutation(turn)[place]
         cells = self._order[self._start[field] : self._start[field + 1]]
         rng = np.random.default_rng([self.seed, turn, place])
-        if rng.random() < PREFERRED:
+        if rng.random() < 0.25:  # all draws for preferred cells cost what a network knows of the others
             cells = cells[: self._n_preferred[field] or None]
         return rng.choice(cells)
 
@@ -83,8 +81,7 @@ class CellBatches:
 def stream(batches):
     """Batches, which have a length and items of one shape, as a `tf.data.Dataset`: for each epoch anew, two ahead.
 
-    Keras makes the same of a `keras.utils.PyDataset`, but lets tf.data tune it. Then an epoch that is over often waits
-    until the thread that tunes wakes up, which sleeps up to a minute.
+    A `PyDataset` would be tuned, by a thread that sleeps up to a minute: the end of an epoch often waits for it.
     """
     import tensorflow as tf
 

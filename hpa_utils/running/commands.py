@@ -71,9 +71,8 @@ def _simulate(options) -> int:
     from hpa_simulator import write_dataset
 
     size = int(options.size) if options.size.isdigit() else options.size
-    call = (options.out, options.train, options.test, size, options.seed, options.weakness, options.rare)
-    root = write_dataset(*call)
-    print(f"simulated data set: {root}")
+    given = (options.out, options.train, options.test, size, options.seed, options.weakness, options.rare)
+    print(f"simulated data set: {write_dataset(*given)}")
     return 0
 
 
