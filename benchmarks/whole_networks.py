@@ -46,7 +46,7 @@ RECIPES = {  # their soft_share, and whether spindle candidates alone carry labe
     "both": (0.5, True),
     "true": (0.0, False),
 }
-PAGE = "use_cell_grades, use_spindles = True, "  # and True, on 04's
+SWITCHES = "use_cell_grades, use_spindles = True, {}"  # on 04's page
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def changed_page(folder: Path, use_spindles: bool):
     """Have the runner take a copy of the notebooks, with or without spindle candidates on 04's page."""
     shutil.copytree(notebooks.SOURCES, folder, dirs_exist_ok=True)
     page = (notebooks.SOURCES / "04_train.py").read_text()
-    assert page.count(f"{PAGE}True") == 1
-    (folder / "04_train.py").write_text(page.replace(f"{PAGE}True", f"{PAGE}{use_spindles}"))
+    assert page.count(SWITCHES.format(True)) == 1
+    (folder / "04_train.py").write_text(page.replace(SWITCHES.format(True), SWITCHES.format(use_spindles)))
     with unittest.mock.patch.object(notebooks, "SOURCES", folder):
         yield
 
@@ -142,13 +142,12 @@ def score_real(model: Path, work: Path) -> dict:
 
 
 def report(found: dict) -> None:
-    """Print a row a recipe, means and each seed in brackets; the share of the gap over seeds that have all three."""
+    """Print a row a recipe, means and each seed in brackets; the share of the gap over seeds that have all of them."""
     measures = {"own": "cell alone", "blended": "blended", "auc": "real ROC-AUC", "precision": "real AP"}
     measures |= {"ranking": "real fields"}
+    trained = {tuple(key.split()): scores for key, scores in found.items()}
     values = {
-        (recipe, name): {
-            key.split()[1]: np.nanmean(scores[name]) for key, scores in found.items() if key.split()[0] == recipe
-        }
+        (recipe, name): {seed: np.nanmean(scores[name]) for (own, seed), scores in trained.items() if own == recipe}
         for recipe in RECIPES
         for name in measures
     }
