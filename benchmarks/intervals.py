@@ -11,7 +11,7 @@ import numpy as np
 
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.scoring.metrics import Matches, average_precisions, class_means
-from hpa_utils.scoring.uncertainty import bootstrap
+from hpa_utils.scoring.report import bootstrap
 
 SHARES = np.linspace(0.008, 0.5, N_CLASSES)  # of the fields that show a class
 GROUPS = ((0, 10), (10, 30), (30, 100), (100, np.inf))  # fields that show a class, expected

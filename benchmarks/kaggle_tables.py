@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hpa_utils import blending, inference, manifest, model_folders, prediction, scoring, tables, weak_labels
+from hpa_utils import blending, inference, manifest, model_folders, scoring, tables, weak_labels
 from hpa_utils.batches import CellBatches, rare_weights
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.crops import INDEX, CropConfig, encode_crop
@@ -108,8 +108,8 @@ def train(out: Path) -> None:
     with timed("scores out of fold read, and soft labels"):
         inherited = labels[crops.field].astype(np.float32)
         scores = model_folders.out_of_fold(out, "b0", 1, FOLDS, crops, cells)
-        own = prediction.logit(scores)
-        evidence = own + 0.5 * prediction.field_mean(own, crops.field)
+        own = inference.logit(scores)
+        evidence = own + 0.5 * inference.field_mean(own, crops.field)
         targets = weak_labels.soft_labels(inherited, evidence, blending.GRADED.share)
     with timed("grades of no cell, spindle candidates"):
         weak_labels.graded_cells(out, cells, fields)
@@ -139,13 +139,13 @@ def predict(out: Path) -> None:
             own[part.rows] += 0.0
         geometry = cells["area"].to_numpy(float), field, cells["edge_fraction"].to_numpy(float)
         shown = blending.shown_part(*geometry)
-        of_field = prediction.sigmoid(prediction.field_mean(prediction.logit(own), field))
+        of_field = inference.sigmoid(inference.field_mean(inference.logit(own), field))
         odds = shown * blending.company_odds(of_field)
         confidences = own * of_field
         confidences[:, :18] = blending.change_odds(confidences[:, :18], odds)
-        confidences[:, 11] = own[:, 11] * prediction.field_max(own, field)[:, 11]
+        confidences[:, 11] = own[:, 11] * inference.field_max(own, field)[:, 11]
         confidences[:, 18] = own[:, 18] * blending.nothing_shown(of_field, shown)
-        confidences = prediction.as_confidences(confidences)
+        confidences = inference.as_confidences(confidences)
     with timed(f"submission of {N_TEST:,} fields written"):
         some = field < N_TEST
         rows = scoring.submission_rows(fields.iloc[:N_TEST], None)

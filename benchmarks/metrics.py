@@ -143,7 +143,7 @@ def coco_eval(folder: Path) -> dict:
 
 def bootstrap_rounds(folder: Path) -> dict:
     from hpa_utils.scoring.metrics import match_detections
-    from hpa_utils.scoring.uncertainty import bootstrap
+    from hpa_utils.scoring.report import bootstrap
 
     matches = match_detections(*_read(folder))
     start = time.process_time()
@@ -153,7 +153,7 @@ def bootstrap_rounds(folder: Path) -> dict:
 
 def compare_rounds(folder: Path) -> dict:
     from hpa_utils.scoring.metrics import match_detections
-    from hpa_utils.scoring.uncertainty import compare
+    from hpa_utils.scoring.report import compare
 
     first, second = (match_detections(*_read(folder, name)) for name in ("submission.csv", "other.csv"))
     start = time.process_time()

@@ -21,7 +21,7 @@ from hpa_utils.dataset import open_dataset, read_csv
 from hpa_utils.images import read_field
 from hpa_utils.segmentation import WatershedSegmenter, measure
 from hpa_utils.segmentation.masks_elsewhere import ReferenceMasks, iou_table, read_labels
-from hpa_utils.weak_labels.spindles import LIKELY, mitosis_score, spindle_cells
+from hpa_utils.weak_labels.cell_labels import LIKELY, mitosis_score, spindle_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data" / "hpa_fields"

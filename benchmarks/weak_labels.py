@@ -21,8 +21,8 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 
 from hpa_utils.blending import GRADED, change_odds, company_odds, nothing_shown, shown_part
+from hpa_utils.inference import field_max, field_mean, logit, sigmoid
 from hpa_utils.labels import N_CLASSES, NEGATIVE
-from hpa_utils.prediction import field_max, field_mean, logit, sigmoid
 from hpa_utils.weak_labels.folds import assign_folds
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from weak_labels import FOLDS, cross_entropy, levels, out_of_fold, posterior, precisions, train
 
+from hpa_utils.inference import field_mean, sigmoid
 from hpa_utils.labels import N_CLASSES, NEGATIVE
-from hpa_utils.prediction import field_mean, sigmoid
 
 REAL_LENGTHS, ONE_LABEL = (16, 32, 64, 128), 0.05
 BATCH, TEACHER, ROUNDS = 32, 32, 4  # TEACHER: passes of a teacher; ONE_LABEL: these cells show one label only

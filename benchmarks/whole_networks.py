@@ -30,10 +30,9 @@ from hpa_utils import masks, scoring, tables
 from hpa_utils.blending import shown_part
 from hpa_utils.crop_sets import open_crops
 from hpa_utils.dataset import open_dataset
-from hpa_utils.inference import load_network
+from hpa_utils.inference import load_network, predict_logits
 from hpa_utils.labels import N_CLASSES
 from hpa_utils.paths import REPOSITORY
-from hpa_utils.prediction import predict_logits
 from hpa_utils.running import notebooks
 from hpa_utils.running.notebooks import run_notebooks
 from hpa_utils.tables import CELL_COLUMNS

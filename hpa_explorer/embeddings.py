@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from hpa_utils import tables
 from hpa_utils.crop_sets import CropSet
+from hpa_utils.inference import predict_logits
 from hpa_utils.model import keras
-from hpa_utils.prediction import predict_logits
 
 STEP = 1024  # cells between two movements of the progress bar
 NEIGHBOURS = 15  # of UMAP, its default: how many near cells make up a neighbourhood

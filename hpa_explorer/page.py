@@ -21,7 +21,7 @@ from hpa_utils.dataset import CHANNELS, PIXEL_SIZE_UM, Dataset
 from hpa_utils.labels import CLASS_NAMES, N_CLASSES
 from hpa_utils.paths import atomic_write
 from hpa_utils.plots.pictures import COLOURS, MIXES, SHORT_NAMES, composite, shrink, stretched
-from hpa_utils.segmentation.report import field_and_labels
+from hpa_utils.segmentation.measure import field_and_labels
 
 SIDE = 1024  # px, longer side of a picture and of the plane the outlines are drawn in
 THUMBNAIL = 96  # px

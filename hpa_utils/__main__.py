@@ -3,7 +3,7 @@
 import os
 import sys
 
-from hpa_utils.running.environment import clean_environment
+from hpa_utils.running.kernel import clean_environment
 
 if __name__ == "__main__":
     if dict(os.environ) != clean_environment():  # most of it counts when Python starts

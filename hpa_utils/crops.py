@@ -16,12 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from hpa_utils import images, masks, tables
-from hpa_utils.arrays import check_labels, check_pixels
+from hpa_utils.checks import check_labels, check_pixels, check_settings
 from hpa_utils.dataset import Dataset
 from hpa_utils.limits import check_time
 from hpa_utils.manifest import FORMAT, digest, read_config
 from hpa_utils.paths import atomic_write
-from hpa_utils.settings import check_settings
 
 INDEX = pa.schema(
     {

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from hpa_utils import planes
+from hpa_utils.checks import check_settings, parse_json
 from hpa_utils.csv_files import read_csv
 from hpa_utils.labels import N_CLASSES, parse_labels
 from hpa_utils.paths import kaggle_folder
-from hpa_utils.settings import check_settings, parse_json
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein of interest, nucleus, endoplasmic reticulum
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # in this order, where a channel has several files

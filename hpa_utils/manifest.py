@@ -10,10 +10,10 @@ import re
 import shutil
 from pathlib import Path
 
+from hpa_utils.checks import check_settings
 from hpa_utils.dataset import Dataset
 from hpa_utils.limits import OutOfTime
 from hpa_utils.paths import atomic_write, drop_temporaries, find_inputs, scoring_rerun, write_json
-from hpa_utils.settings import check_settings
 
 CONFIG = {"name": str, "training_round": int, "fold": int, "n_folds": int, "crops": dict, "segmenter": str}
 FORMAT = 4  # raised when a table or file between the notebooks changes its meaning

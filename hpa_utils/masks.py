@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from hpa_utils.arrays import check_mask
+from hpa_utils.checks import check_mask
 
 
 def encode_counts(mask: np.ndarray) -> bytes:

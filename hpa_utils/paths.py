@@ -1,11 +1,13 @@
-"""Where things are: the data set, earlier stages, Kaggle's mounts; and how files are replaced."""
+"""Where things are: the data set, earlier stages, Kaggle's mounts; how files are replaced, and folders held."""
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 COMPETITION = "hpa-single-cell-image-classification"
@@ -146,6 +148,32 @@ def atomic_write(path: str | Path):
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it for this process while the block runs.
+
+    The operating system lets go of it when the process ends, also when it is killed.
+
+    Raises RuntimeError if another process holds it, naming that one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(20).decode(errors="replace").strip()
+            who = f"process {holder}" if holder else "another process"
+            message = f"{folder} is being worked on by {who}: wait for its end, or take another output root"
+            raise RuntimeError(message) from None
+        except OSError:
+            pass  # a network disk without locks
+        with contextlib.suppress(OSError):  # on a full disk; what is to be written later says so
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        yield
 
 
 def drop_temporaries(folder: str | Path) -> None:

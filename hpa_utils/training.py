@@ -14,9 +14,9 @@ import numpy as np
 
 from hpa_utils.batches import CellBatches
 from hpa_utils.crop_sets import CropSet
+from hpa_utils.inference import predict_logits
 from hpa_utils.model import keras
 from hpa_utils.paths import atomic_write
-from hpa_utils.prediction import predict_logits
 from hpa_utils.scoring import ranking_scores
 
 HALF_PRECISION = (7, 0)  # compute capability from which NVIDIA's GPUs are faster in float16: a T4 has 7.5
@@ -180,7 +180,7 @@ class Checkpoint(keras.callbacks.Callback):
 class Validation(keras.callbacks.Callback):
     """Adds `val_loss` and `val_ap` of held-out cells to an epoch's scores, by the moving average where there is one.
 
-    The network (without augmentation), crops, percentiles and cells are those of `prediction.predict_logits`; labels
+    The network (without augmentation), crops, percentiles and cells are those of `inference.predict_logits`; labels
     (len(cells), 19) are 1, 0, or −1 where unknown; the loss is a function of labels and logits, as given to `compile`.
     """
 

@@ -56,7 +56,7 @@ from hpa_utils import limits, manifest, paths, scoring, tables
 from hpa_utils.dataset import open_dataset
 from hpa_utils.parallel import map_parts
 from hpa_utils.plots import segmentation as plots
-from hpa_utils.segmentation import choose_segmenter, estimate_bytes, plan_segmentation, report, segment_part
+from hpa_utils.segmentation import choose_segmenter, estimate_bytes, measure, plan_segmentation, segment_part
 from hpa_utils.segmentation.masks_elsewhere import has_mask, hit_ious, read_labels
 
 # %%
@@ -67,7 +67,7 @@ reference = Path(masks) if masks else dataset.root / "masks"
 name, segment = choose_segmenter(segmenter, dataset.pixel_size_um, reference, hpacellseg_weights, hpacellseg_sha256)
 print(f"segmenter {name} on {', '.join(chosen)} of {dataset.root} ({dataset.pixel_size_um} µm/px)")
 print(f"brightness: {dataset.range_note}")
-nucleus = report.usual_nucleus(dataset, chosen[0])
+nucleus = measure.usual_nucleus(dataset, chosen[0])
 if nucleus and not 80 <= nucleus <= 350:
     likely, at = dataset.pixel_size_um * (167 / nucleus) ** 0.5, f"at {dataset.pixel_size_um} µm/px"
     print(f"hint: nuclei of the first fields have a median area of {nucleus:.3g} µm² {at}, HPA's have 80…350 µm²;")
@@ -111,7 +111,7 @@ for row in set_aside[:10]:
 # %%
 def show(rows, titles, known=None):
     """Display fields with the outlines of their cells, and those of known masks; nothing where there are none."""
-    pictures = [report.field_and_labels(dataset, cells, row) for row in rows]
+    pictures = [measure.field_and_labels(dataset, cells, row) for row in rows]
     if pictures:
         display(plots.outlines(*zip(*pictures), titles, dataset.pixel_size_um, known))
 
@@ -131,7 +131,7 @@ if drawn:
     own, answers = cells[cells["image_id"] == row.image_id], dataset.truth_path(row.split)
     known = scoring.truth_labels(scoring.read_truth(answers), own, fields) if answers else np.full((len(own), 19), -1)
     classes = {"labels of the field, inherited": np.tile(row.labels, (len(own), 1)), "true classes": known}
-    field, labels = report.field_and_labels(dataset, cells, row)
+    field, labels = measure.field_and_labels(dataset, cells, row)
     display(plots.coloured_field(field, labels, classes, row.image_id[:8], dataset.pixel_size_um))
 
 # %% [markdown]
@@ -145,8 +145,8 @@ summary = {
     "without cells": (read["n_cells"] == 0).groupby(read["split"]).sum(),
     "cells": of_split["n_cells"].sum(),
     "cells a field (median)": of_split["n_cells"].median(),
-    "cell µm² (median)": report.areas_um2(fields, cells).groupby(cell_split).median(),
-    "nucleus µm² (median)": report.areas_um2(fields, cells, "nucleus_area").groupby(cell_split).median(),
+    "cell µm² (median)": measure.areas_um2(fields, cells).groupby(cell_split).median(),
+    "nucleus µm² (median)": measure.areas_um2(fields, cells, "nucleus_area").groupby(cell_split).median(),
     "share at the border": (cells["edge_fraction"] > 0).groupby(cell_split).mean(),
 }
 display(pd.DataFrame(summary).round(2))
@@ -159,7 +159,7 @@ if len(cells):
 # for a person to look at. A rare cell line can look wrong and be right.
 
 # %%
-suspects = report.suspects(fields, cells)
+suspects = measure.suspects(fields, cells)
 print(f"fields that look wrong: {len(suspects)} of {len(read)}")
 if len(suspects):
     display(suspects.head(20))
@@ -181,7 +181,7 @@ def compare(row):
     except Exception as error:
         warnings.warn(f"not compared: {error}", stacklevel=2)
         return None
-    ious, n = hit_ious(report.labels_of(cells, row), mask), int(mask.max())
+    ious, n = hit_ious(measure.labels_of(cells, row), mask), int(mask.max())
     f1 = 2 * len(ious) / (row.n_cells + n) if row.n_cells + n else 1.0
     counts = {"cells": row.n_cells, "reference": n, "hits": len(ious)}
     return {"image_id": row.image_id, **counts, "F1": f1, "IoU": ious.mean() if len(ious) else np.nan}

@@ -52,7 +52,7 @@ from hpa_utils import limits, manifest, masks, paths, tables
 from hpa_utils.crop_sets import CropSet
 from hpa_utils.crops import CropConfig, crop_set_of, cut_cell, estimate_bytes, plan_crops, write_crops
 from hpa_utils.dataset import open_dataset
-from hpa_utils.duplicates import fields_repeated
+from hpa_utils.images import fields_repeated
 from hpa_utils.images import read_field_of
 from hpa_utils.parallel import map_parts
 from hpa_utils.plots import cell_crops as plots

@@ -60,7 +60,7 @@ import pandas as pd
 from hpa_utils.model import keras  # Keras, without TensorFlow's start-up lines
 from keras import layers, ops
 
-from hpa_utils import manifest, model, model_folders, paths, prediction, scoring, tables, training, weak_labels
+from hpa_utils import inference, manifest, model, model_folders, paths, scoring, tables, training, weak_labels
 from hpa_utils.batches import CellBatches, rare_weights, stream
 from hpa_utils.blending import GRADED
 from hpa_utils.crop_sets import open_crops
@@ -118,7 +118,7 @@ def cell_labels(own=None):
     """What cells are to learn, (n, 19): the labels of their fields, softened where there are log odds of cells."""
     known = inherited
     if own is not None:
-        evidence = own + 0.5 * prediction.field_mean(own, cells.field)
+        evidence = own + 0.5 * inference.field_mean(own, cells.field)
         known = weak_labels.soft_labels(inherited, evidence, GRADED.share)
         shares = weak_labels.shown_shares(inherited, known)
         display(shares.round(2).T, plots.soft_label_shares(shares))
@@ -128,7 +128,7 @@ def cell_labels(own=None):
 
 
 before = (root, teacher or name, training_round - 1, n_folds, cells, cell_table)
-targets = cell_labels(prediction.logit(model_folders.out_of_fold(*before)) if training_round > 1 else None)
+targets = cell_labels(inference.logit(model_folders.out_of_fold(*before)) if training_round > 1 else None)
 
 # %% [markdown]
 # ## The network
@@ -225,7 +225,7 @@ for phase, (length, share, learning_rate) in phases.items():
     begun, end = checkpoint.begin(trained, phase), checkpoint.ends[phase]
     if begun < end and not checkpoint.stopped:
         if phase == "soft_labels":
-            own = checkpoint.once("logits", lambda: prediction.predict_logits(network, cells, percentiles))
+            own = checkpoint.once("logits", lambda: inference.predict_logits(network, cells, percentiles))
             batches.targets = cell_labels(own)
         trained.fit(stream(batches), initial_epoch=begun, epochs=end, callbacks=callbacks, shuffle=False, verbose=0)
 
@@ -240,7 +240,7 @@ display(plots.learning_curves(history, sum(checkpoint.phases.values())))
 
 # %%
 rows = np.flatnonzero(np.isin(cells.field, held_out))
-probabilities = prediction.sigmoid(prediction.predict_logits(network, cells, percentiles, rows)).astype(np.float32)
+probabilities = inference.sigmoid(inference.predict_logits(network, cells, percentiles, rows)).astype(np.float32)
 oof = cells.keys().iloc[rows].assign(**dict(zip(tables.CELL_COLUMNS, probabilities.T)))
 scores = scoring.held_out_scores(oof, cell_table, fields, dataset.truth_path("train"), seen[rows])
 for title, found in scores.items():

@@ -50,8 +50,8 @@ from hpa_utils.labels import N_CLASSES
 from hpa_utils.plots import inference as plots
 from hpa_utils.plots.segmentation import coloured_field
 from hpa_utils.plots.train import class_scores
-from hpa_utils.prediction import as_confidences, check_tta, field_max, field_mean, logit, sigmoid
-from hpa_utils.segmentation.report import field_and_labels
+from hpa_utils.inference import as_confidences, check_tta, field_max, field_mean, logit, sigmoid
+from hpa_utils.segmentation.measure import field_and_labels
 
 # %%
 dataset, root, views = open_dataset(paths.find_data(data)), paths.find_out(out), range(check_tta(tta))

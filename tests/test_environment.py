@@ -9,8 +9,9 @@ import nbformat
 import pytest
 from conftest import REPOSITORY
 
-from hpa_utils.running.environment import clean_environment, hold
+from hpa_utils.paths import hold
 from hpa_utils.running.execution import Indented, NotebookFailed, execute
+from hpa_utils.running.kernel import clean_environment
 
 NOTEBOOK = """# %% tags=["parameters"]
 place: str = ""
@@ -109,7 +110,7 @@ def test_what_a_notebook_prints_is_indented_in_whatever_pieces_it_comes(capsys):
 
 def test_a_folder_is_held_by_one_process_and_let_go_of_when_that_is_killed(tmp_path):
     out = tmp_path / "out"
-    code = f"from pathlib import Path; from hpa_utils.running.environment import hold; h = hold(Path({str(out)!r}))"
+    code = f"from pathlib import Path; from hpa_utils.paths import hold; h = hold(Path({str(out)!r}))"
     code += "; h.__enter__(); print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE

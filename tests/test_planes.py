@@ -9,8 +9,7 @@ import tifffile
 from conftest import REAL_FIELDS
 from PIL import Image
 
-from hpa_utils.jpeg import check_jpeg
-from hpa_utils.planes import fitting_depth, read_plane, to_eight_bit
+from hpa_utils.planes import check_jpeg, fitting_depth, read_plane, to_eight_bit
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 COLOUR = np.stack([GREY, GREY // 2, GREY * 0], axis=-1)  # red, green, blue

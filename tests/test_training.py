@@ -8,8 +8,8 @@ from made_crops import plain_crops, write_crop_part
 
 from hpa_utils import training
 from hpa_utils.batches import CellBatches, stream
+from hpa_utils.inference import predict_logits, sigmoid
 from hpa_utils.model import RandomBrightness, RandomRightAngles, keras
-from hpa_utils.prediction import predict_logits, sigmoid
 
 PHASES = {"head": 2, "fine_tune": 3}
 

@@ -3,7 +3,7 @@ import pytest
 from conftest import box, detection_table, truth_table
 
 from hpa_utils.scoring.metrics import match_detections, score_matches
-from hpa_utils.scoring.uncertainty import bootstrap, compare
+from hpa_utils.scoring.report import bootstrap, compare
 
 CELL, OTHER = box(2, 2, 10, 10), box(2, 18, 10, 10)
 

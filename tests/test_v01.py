@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from hpa_utils import masks, tables
-from hpa_utils.duplicates import near_duplicates
+from hpa_utils.images import near_duplicates
 from hpa_utils.scoring import score_report, score_submission, write_submission
 from hpa_utils.segmentation import WatershedSegmenter, measure
 
@@ -126,7 +126,7 @@ def test_confidences_give_the_same_rows(stored, arrays, cells, tmp_path):
 
 def test_scores_give_the_same_confidences_under_the_old_blend(arrays, cells):
     """Cell × field in classes 0…17, the field's score being that of its mean logit; in 18 the cell's own."""
-    from hpa_utils.prediction import field_mean, sigmoid
+    from hpa_utils.inference import field_mean, sigmoid
 
     field, _ = pd.factorize(cells["image_id"])
     own, of_field = sigmoid(arrays["logits"]), sigmoid(field_mean(arrays["logits"], field))
@@ -151,7 +151,7 @@ def test_fields_get_the_same_folds(arrays):
 
 
 def test_cells_get_the_same_spindle_scores(stored, cells):
-    from hpa_utils.weak_labels.spindles import mitosis_score
+    from hpa_utils.weak_labels.cell_labels import mitosis_score
 
     np.testing.assert_allclose(mitosis_score(cells), stored["mitosis_scores"], rtol=1e-6)
 

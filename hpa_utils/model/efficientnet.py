@@ -152,7 +152,10 @@ def _block(x, filters, filters_out, kernel, stride, expansion, name):
     shortcut = x
     if expansion > 1:
         x = _conv(x, filters * expansion, 1, f"{name}expand_")
-    x = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}dwconv")(x)
+    padding = "same"
+    if stride == 1 and kernel > x.shape[1]:  # padded before, the gradient takes a CPU a third of the time
+        x, padding = layers.ZeroPadding2D(kernel // 2, name=f"{name}dwconv_pad")(x), "valid"
+    x = layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=False, name=f"{name}dwconv")(x)
     x = _norm_relu(x, f"{name}bn")
     x = layers.Conv2D(filters_out, 1, padding="same", use_bias=False, name=f"{name}project_conv")(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}project_bn")(x)

@@ -6,7 +6,7 @@ from matplotlib.patches import Patch
 
 from hpa_utils.plots import pictures as pic
 from hpa_utils.segmentation.masks_elsewhere import resize_labels
-from hpa_utils.segmentation.report import areas_um2
+from hpa_utils.segmentation.measure import areas_um2
 
 SIDE = 400  # px of a field in a figure
 WRITTEN = {"color": "white", "fontsize": 8, "ha": "center", "va": "center", "path_effects": [pic.RIM], "clip_on": True}

@@ -8,7 +8,7 @@ import sys
 from os.path import expanduser
 from pathlib import Path
 
-from hpa_utils.settings import did_you_mean, parse_json
+from hpa_utils.checks import did_you_mean, parse_json
 
 DESCRIPTION = "From Human Protein Atlas fields with image-level labels to the organelles of each single cell."
 EXAMPLES = """examples:

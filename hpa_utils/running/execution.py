@@ -1,22 +1,43 @@
-"""One notebook executed: py:percent → .ipynb → papermill → HTML and its picture, and what is seen of it meanwhile."""
+"""One notebook executed: py:percent → .ipynb → papermill → HTML and its picture, and ``index.html`` of all."""
 
 import base64
+import contextlib
+import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
-from jinja2 import FileSystemLoader
+from jinja2 import Environment, FileSystemLoader
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
+from hpa_utils.labels import CLASS_NAMES
+from hpa_utils.manifest import read_json, read_manifest
 from hpa_utils.paths import atomic_write
-from hpa_utils.running.kernel import NotebookKernel, kernel_channels
+from hpa_utils.running.kernel import kernel_environment
 from hpa_utils.running.parameters import read_parameters
 
 COVER = "cover"  # tag of the cell whose first picture stands for the notebook on the page of results
+TITLES = {
+    "01_eda": "Exploring the data set",
+    "02_segmentation": "Finding the cells",
+    "03_cell_crops": "One masked crop a cell",
+    "04_train": "Learning cells from field labels",
+    "05_inference": "Predictions and submission",
+    "06_explore": "What the model sees",
+}
+MEANS = {
+    "mean_average_precision": "all 19 classes, as in the competition",
+    "mean_over_classes_with_truth": "the classes that have true cells here",
+}
 
 
 class NotebookFailed(RuntimeError):
@@ -60,6 +81,28 @@ def execute(source: Path, parameters: dict, folder: Path) -> None:
         _write_pages(executed)
     if failure:
         raise NotebookFailed(f"{source.stem} failed {failure}\nexecuted so far: {executed}")
+
+
+class NotebookKernel(AsyncKernelManager):
+    """Starts the kernel. A kernelspec called python3, which papermill would take, may be of another Python."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-P", "-m", "hpa_utils.running.kernel", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+    async def start_kernel(self, **options) -> None:
+        options["env"] = kernel_environment(Path(self.connection_file).parent)
+        await super().start_kernel(**options)
+
+
+@contextlib.contextmanager
+def kernel_channels() -> Iterator[Config]:
+    """Where a kernel is talked to: sockets in a folder of their own, which others cannot listen to; else TCP ports."""
+    short = "/tmp" if os.access("/tmp", os.W_OK) else None  # TMPDIR may be too long for the path of a socket
+    with tempfile.TemporaryDirectory(dir=short, ignore_cleanup_errors=True) as folder:
+        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"} if short else {}
+        yield Config({"KernelManager": {"connection_file": f"{folder}/kernel.json", **sockets}})
 
 
 def _no_template(path: Path) -> str:
@@ -108,3 +151,43 @@ class Indented:
 
     def flush(self) -> None:
         sys.stdout.flush()
+
+
+def write_index(out: str | Path) -> Path:
+    """Write the page from what the runs left in their folders; returns its path."""
+    out = Path(out)
+    cards = [_card(out, stage) for stage in TITLES if stage != "06_explore" or (out / stage).is_dir()]
+    finished = read_manifest(out / "05_inference").get("complete")
+    scores = read_json(out / "05_inference" / "scores.json") if finished else {}
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    given = {"cards": cards, "scores": scores, "means": MEANS, "classes": CLASS_NAMES}
+    with atomic_write(out / "index.html") as temporary:
+        temporary.write_text(pages.get_template("index.html.j2").render(given), encoding="utf-8")
+    return out / "index.html"
+
+
+def _card(out: Path, stage: str) -> dict:
+    """What the card of a notebook shows: a figure, and each of its runs."""
+    named = sorted(path.parent.relative_to(out).as_posix() for path in out.glob(f"{stage}/*/manifest.json"))
+    runs = named or [stage]
+    pictures = [f"{run}/{stage}.png" for run in runs if (out / run / f"{stage}.png").is_file()]
+    picture = pictures[0] if pictures else ""
+    return {"stage": stage, "title": TITLES[stage], "picture": picture, "runs": [_run(out, stage, run) for run in runs]}
+
+
+def _run(out: Path, stage: str, run: str) -> dict:
+    """What a run did, and its pages: text → link."""
+    found = read_manifest(out / run)
+    counts = [_counted(value, name) for name, value in found.get("counts", {}).items()]
+    aside = _counted(len(found["set_aside"]), "fields set aside") if found.get("set_aside") else ""
+    pages = {"executed notebook": f"{run}/{stage}.html", "page of cells": f"{run}/report.html"}
+    links = {text: page for text, page in pages.items() if (out / page).is_file()}
+    state = ", ".join(counts) or found.get("paused", "not run, or not finished")
+    return {"name": run.partition("/")[2], "state": state, "set_aside": aside, "links": links}
+
+
+def _counted(value, name: str) -> str:
+    """``1,234 cells``, ``1 model``."""
+    name = re.sub(r"s\b", "", name, count=1) if value == 1 else name
+    values = value if isinstance(value, list) else [value]
+    return f"{', '.join(f'{one:,}' if isinstance(one, int) else str(one) for one in values)} {name}"

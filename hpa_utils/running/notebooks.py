@@ -14,11 +14,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from hpa_utils import manifest, model_folders
+from hpa_utils.checks import did_you_mean, parse_json
 from hpa_utils.dataset import Dataset, open_dataset
-from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named
-from hpa_utils.running.environment import ALONE, clean_environment, hold
-from hpa_utils.running.execution import NotebookFailed, execute
-from hpa_utils.running.index import write_index
+from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named, hold
+from hpa_utils.running.execution import NotebookFailed, execute, write_index
+from hpa_utils.running.kernel import ALONE, clean_environment
 from hpa_utils.running.parameters import absolute, parse_assignments, read_parameters, resolve
 from hpa_utils.running.runs import (
     NOTEBOOKS,
@@ -31,7 +31,6 @@ from hpa_utils.running.runs import (
     signature,
     write_plan,
 )
-from hpa_utils.settings import did_you_mean, parse_json
 
 SOURCES = REPOSITORY / "notebooks"
 

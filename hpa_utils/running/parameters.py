@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jupytext
 
-from hpa_utils.settings import EXPECTED, did_you_mean
+from hpa_utils.checks import EXPECTED, did_you_mean
 
 PATHS = ("masks", "model", "extra_outputs", "exclude_seen_in", "hpacellseg_weights")  # parameters that name a place
 

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.scoring.metrics import IOU_THRESHOLD, by_class, mask_iou, mask_keys
-from hpa_utils.scoring.reading import read_truth
+from hpa_utils.scoring.submission import read_truth
 from hpa_utils.tables import CELL_COLUMNS, label_matrix
 
 

@@ -10,8 +10,7 @@ from hpa_utils.csv_files import Unreadable, read_rows
 from hpa_utils.dataset import read_sample
 from hpa_utils.labels import N_CLASSES, NEGATIVE
 from hpa_utils.scoring.findings import Finding, Findings
-from hpa_utils.scoring.reading import read_prediction, read_size
-from hpa_utils.scoring.submission import COLUMNS, NO_CELLS_CONFIDENCE, SUBMISSION
+from hpa_utils.scoring.submission import COLUMNS, NO_CELLS_CONFIDENCE, SUBMISSION, read_prediction, read_size
 
 KAGGLE_BYTES = 20_000_000_000  # what /kaggle/working keeps
 BLOCK = 100  # masks compared with all others at a time

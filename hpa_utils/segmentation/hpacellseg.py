@@ -22,7 +22,7 @@ import numpy as np
 from skimage.measure import label as number_pieces
 from skimage.segmentation import watershed
 
-from hpa_utils.arrays import check_pixels
+from hpa_utils.checks import check_pixels
 from hpa_utils.manifest import digest
 from hpa_utils.segmentation.watershed import WORK_PIXEL, Segmenter, enlarge, keep_large, shrink
 

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.measure import label as number_pieces
 from skimage.segmentation import relabel_sequential
 
-from hpa_utils.arrays import check_labels, size_text
+from hpa_utils.checks import check_labels, size_text
 from hpa_utils.segmentation.watershed import WatershedSegmenter
 
 EXTENSIONS = (".png", ".npz")

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
 
-from hpa_utils.arrays import check_pixels
+from hpa_utils.checks import check_pixels
 
 RED, GREEN, BLUE, YELLOW = range(4)
 

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from hpa_utils.csv_files import read_csv
 from hpa_utils.dataset import check_ids
-from hpa_utils.duplicates import near_duplicates
+from hpa_utils.images import near_duplicates
 from hpa_utils.paths import find_beside
 from hpa_utils.tables import label_matrix
 

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from hpa_utils.running.kaggle import push, read_plan
-from hpa_utils.running.kaggle.client import Client
+from hpa_utils.running.kaggle.pushing import Client
 
 PLAN = dataclasses.replace(read_plan(), owner="owner", push=("hpa-02-segmentation", "hpa-03-cell-crops"))
 

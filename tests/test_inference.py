@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from made_crops import plain_crops, write_crop_part
 
-from hpa_utils import prediction
-from hpa_utils.prediction import as_confidences, check_tta, field_max, field_mean, logit, predict_logits, sigmoid, turn
+from hpa_utils import inference
+from hpa_utils.inference import as_confidences, check_tta, field_max, field_mean, logit, predict_logits, sigmoid, turn
 
 PERCENTILES = np.array([[[0.0] * 4] * 4, [[100.0] * 4] * 4], np.float32)  # of two fields
 
@@ -36,7 +36,7 @@ def test_views_are_flips_and_turns_in_the_documented_order():
         assert (turn(crops, view) == variant).all(), view
 
 
-@pytest.mark.parametrize("count", prediction.TTA)
+@pytest.mark.parametrize("count", inference.TTA)
 def test_the_views_that_are_averaged_are_closed_under_one_another(count):
     crops = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 4)).astype(np.uint8)
     views = {turn(crops, view).tobytes() for view in range(count)}
