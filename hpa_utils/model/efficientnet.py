@@ -153,7 +153,7 @@ def _block(x, filters, filters_out, kernel, stride, expansion, name):
     if expansion > 1:
         x = _conv(x, filters * expansion, 1, f"{name}expand_")
     padding = "same"
-    if stride == 1 and kernel > x.shape[1]:  # padded before, the gradient takes a CPU a third of the time
+    if stride == 1 and kernel > x.shape[1]:  # else its gradient is slow on a CPU
         x, padding = layers.ZeroPadding2D(kernel // 2, name=f"{name}dwconv_pad")(x), "valid"
     x = layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=False, name=f"{name}dwconv")(x)
     x = _norm_relu(x, f"{name}bn")
