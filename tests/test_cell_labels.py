@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
 
-from hpa_utils import tables
+from hpa_utils import tables, weak_labels
+from hpa_utils.running.notebooks import SOURCES
 from hpa_utils.weak_labels import mark_spindles, shown_shares, soft_labels, spindle_cells
 from hpa_utils.weak_labels.cell_labels import mitosis_score
 
@@ -162,3 +166,15 @@ def test_candidates_alone_carry_the_label_and_likely_cells_are_ignored():
     marked = mark_spindles(targets, inherited, np.array([1]), np.array([4]))
     assert marked[:, 11].tolist() == [-1, 1, -1, 0, -1]
     assert (marked[:, 16] == targets[:, 16]).all() and (targets[:3, 11] == 0.75).all()
+
+
+def test_on_the_page_of_04_a_grade_comes_before_a_candidate():
+    (page,) = [cell.source for cell in jupytext.read(SOURCES / "04_train.py").cells if "def cell_labels" in cell.source]
+    none = np.zeros(0, int)
+    given = {"np": np, "weak_labels": weak_labels, "inherited": labels_of([11], [11]), "carrying": np.array([0])}
+    given |= {"cells": SimpleNamespace(find=lambda table: none), "similar": none, "graded_rows": np.array([0, 1])}
+    given["grades"] = pd.DataFrame({"label": [11, 11], "score": [0.25, 0.75]})
+    exec(page.partition("\n\n\nbefore = ")[0], given)  # without what calls it
+    assert given["cell_labels"]()[:, 11].tolist() == [0.25, 0.75]
+    given["use_cell_grades"] = False
+    assert given["cell_labels"]()[:, 11].tolist() == [1, -1]
