@@ -28,7 +28,7 @@ rendered: demo
 	$(BIN)/python docs/render.py $(DEMO)/out
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # The tests on the versions of Kaggle's image, as far as PyPI has them: Python 3.12 by PYTHON=python3.12
 test-kaggle-versions:
