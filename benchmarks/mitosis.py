@@ -17,7 +17,8 @@ import pandas as pd
 
 from hpa_simulator import write_dataset
 from hpa_utils import masks
-from hpa_utils.dataset import open_dataset, read_csv
+from hpa_utils.csv_files import read_csv
+from hpa_utils.dataset import open_dataset
 from hpa_utils.images import read_field
 from hpa_utils.segmentation import WatershedSegmenter, measure
 from hpa_utils.segmentation.masks_elsewhere import ReferenceMasks, iou_table, read_labels
