@@ -134,7 +134,7 @@ def near_duplicates(hashes, others=None, distance: int = DISTANCE) -> np.ndarray
     """Pairs of fields whose hashes differ in at most `distance` bits (0…64).
 
     Every hash is compared with every other (XOR and a count of bits), so none is missed. Hashes are those of
-    `images.perceptual_hash`, 16 hexadecimal digits, as in the column `blue_hash` of the field table. An empty string (a
+    `perceptual_hash`, 16 hexadecimal digits, as in the column `blue_hash` of the field table. An empty string (a
     field set aside) and the hash of an even plane, which tells nothing, have no duplicates.
 
     The pairs, int64 (n, 2), sorted, are positions in `hashes` and in `others`; without `others` both in `hashes`, the

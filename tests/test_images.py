@@ -88,14 +88,14 @@ def test_hash_of_a_brighter_copy_is_near_and_of_another_image_is_far():
     one, other = (cv2.GaussianBlur(rng.integers(0, 200, (256, 256)).astype(np.uint8), (0, 0), 12) for _ in range(2))
 
     def distance(a, b):
-        return (int(images.perceptual_hash(a), 16) ^ int(images.perceptual_hash(b), 16)).bit_count()
+        return (int(perceptual_hash(a), 16) ^ int(perceptual_hash(b), 16)).bit_count()
 
     assert distance(one, cv2.add(one, 20)) <= 4
     assert distance(one, other) > 16
 
 
 def test_a_blank_image_has_a_hash():
-    assert len(images.perceptual_hash(np.zeros((64, 64), np.uint8))) == 16
+    assert len(perceptual_hash(np.zeros((64, 64), np.uint8))) == 16
 
 
 def test_hashes_that_differ_in_few_bits_are_paired():

@@ -13,7 +13,6 @@ from hpa_utils.paths import REPOSITORY
 # people make modules known.
 LEFT_OUT = ("JUPYTER_", "IPYTHON", "PAPERMILL_", "MPLBACKEND", "MATPLOTLIBRC", "PYTHONSTARTUP", "PYTHONWARNINGS")
 LEFT_OUT += ("PYTHONIOENCODING", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONVERBOSE", "PYTHONDEBUG", "PYTHONSAFEPATH")
-ALONE = "HPA_RUN_ALONE"  # set for children that train one model each, while their parent holds the output root
 # Training on a CPU frees and asks for the same large blocks at every step. The C library would give them back to the
 # system each time, which fills them with zeros anew: a third of the time of the demo's training.
 KEEP_MEMORY = {"TF_CPU_ALLOCATOR_USE_BFC": "true", "MALLOC_MMAP_THRESHOLD_": str(2**25)}

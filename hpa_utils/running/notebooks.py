@@ -18,7 +18,7 @@ from hpa_utils.checks import did_you_mean, parse_json
 from hpa_utils.dataset import Dataset, open_dataset
 from hpa_utils.paths import REPOSITORY, atomic_write, find_data, find_named, hold
 from hpa_utils.running.execution import NotebookFailed, execute, write_index
-from hpa_utils.running.kernel import ALONE, clean_environment
+from hpa_utils.running.kernel import clean_environment
 from hpa_utils.running.parameters import absolute, parse_assignments, read_parameters, resolve
 from hpa_utils.running.runs import (
     NOTEBOOKS,
@@ -33,6 +33,7 @@ from hpa_utils.running.runs import (
 )
 
 SOURCES = REPOSITORY / "notebooks"
+ALONE = "HPA_RUN_ALONE"  # set for children that train one model each, while their parent holds the output root
 
 
 def run_notebooks(

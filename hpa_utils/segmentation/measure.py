@@ -10,7 +10,6 @@ from scipy.ndimage import find_objects
 from hpa_utils import images, masks
 from hpa_utils.checks import check_labels, check_pixels
 from hpa_utils.dataset import Dataset
-from hpa_utils.masks import box_counts
 from hpa_utils.segmentation.watershed import WORK_PIXEL, find_nuclei, shrink
 
 RED, BLUE = 0, 2
@@ -59,7 +58,7 @@ def cell_rows(image_id: str, split: str, cells: np.ndarray, nuclei: np.ndarray, 
             "roundness": _roundness(cell),
             "nucleus_red_ratio": nucleus_red / red_mean if red_mean else 0.0,
             "red_focus": red_focus,
-            "rle": box_counts(cell.view(bool), box[0].start, box[1].start, *cells.shape),
+            "rle": masks.box_counts(cell.view(bool), box[0].start, box[1].start, *cells.shape),
         }
         rows.append({**ids, **corners, **measured})
     return rows
@@ -100,7 +99,7 @@ def usual_nucleus(dataset: Dataset, split: str, count: int = 8) -> float:
     areas = []
     for image_id in dataset.image_ids(split)[:count]:
         with contextlib.suppress(Exception):  # the field will be set aside
-            blue = images.read_field_of(dataset, split, image_id)[..., 2]
+            blue = images.read_field_of(dataset, split, image_id)[..., BLUE]
             small = shrink(blue, max(WORK_PIXEL / 4, WORK_PIXEL * 512 / max(blue.shape)))
             pixel = dataset.pixel_size_um * len(blue) / len(small)
             areas.extend(np.bincount(find_nuclei(small, WORK_PIXEL).ravel())[1:] * pixel**2)
